@@ -1,0 +1,1 @@
+"""Shared plumbing: errors, command line, catalogues, units, tables, status files, seeds."""

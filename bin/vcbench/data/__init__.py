@@ -1,0 +1,1 @@
+"""Simulated and user data: checks, normalisation, the canonical dataset file."""

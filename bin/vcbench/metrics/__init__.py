@@ -1,0 +1,1 @@
+"""Truth tables and metrics."""

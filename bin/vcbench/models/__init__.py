@@ -1,0 +1,1 @@
+"""Virtual cell models and baselines, one file each."""

@@ -1,0 +1,1 @@
+"""Cross-validation splits and the leakage report."""

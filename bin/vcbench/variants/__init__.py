@@ -1,0 +1,1 @@
+"""Protein variants: parsing, proteins, validation."""
