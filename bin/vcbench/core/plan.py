@@ -1,0 +1,157 @@
+"""`plan.tsv`: every unit that should exist, written before anything is computed."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vcbench.core import catalogue, cli, samplesheet, settings
+from vcbench.core.errors import InputError
+from vcbench.core.names import closest
+from vcbench.core.tables import write_tsv
+from vcbench.core.units import NO_ENCODER, Unit
+
+COLUMNS = ("unit", "dataset", "split", "fold", "model", "encoder", "strategy", "seed", "class", "process", "task", "settings")  # fmt: skip
+
+#: Kinds of perturbation each split can cut.
+SPLITS = {"variant": ("variant", "gene"), "position": ("variant",)}
+STRATEGIES = ("alt", "diff", "ref")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for, names already resolved to catalogue entries."""
+
+    models: tuple[str, ...]
+    encoders: tuple[str, ...]
+    strategies: tuple[str, ...]
+    splits: tuple[str, ...]
+    folds: int
+    seeds: tuple[int, ...]
+    units_per_task: int = 0
+
+
+def build(
+    datasets: Sequence[Mapping[str, str]],
+    request: Request,
+    models: Mapping[str, Any],
+    encoders: Mapping[str, Any],
+    overrides: Mapping[str, Mapping[str, Any]],
+) -> list[dict[str, object]]:
+    """Return the rows of the plan, sorted by unit.
+
+    A combination that cannot exist (a residue encoder on gene perturbations, a position split of genes) is not planned;
+    a dataset for which nothing is left is an error. Models that ignore the encoder run once, not once per encoder.
+    """
+    rows: list[dict[str, object]] = []
+    for dataset in datasets:
+        kind = dataset["perturbation_type"]
+        usable = [name for name in request.encoders if kind in encoders["entries"][name]["modalities"]]
+        splits = [name for name in request.splits if kind in SPLITS[name]]
+        fitting = [name for name in request.models if kind in models["entries"][name]["modalities"]]
+        for what, left in (("split", splits), ("model", fitting)):
+            if not left:
+                raise InputError(
+                    f"no requested {what} can handle {kind} perturbations", where=f"dataset {dataset['dataset']}"
+                )
+        if not usable and any(models["entries"][name]["encoder"] for name in fitting):
+            raise InputError(
+                f"no requested encoder can handle {kind} perturbations",
+                where=f"dataset {dataset['dataset']}",
+                hint="add onehot",
+            )
+        for split, fold, name in itertools.product(splits, range(1, request.folds + 1), fitting):
+            entry = models["entries"][name]
+            inputs = itertools.product(usable, request.strategies) if entry["encoder"] else [(NO_ENCODER, NO_ENCODER)]
+            chosen = json.dumps(
+                settings.complete(name, entry["settings"], overrides.get(name, {}), "--model_settings"), sort_keys=True
+            )
+            for (encoder, strategy), seed in itertools.product(inputs, request.seeds):
+                unit = Unit(dataset["dataset"], split, fold, name, encoder, strategy, seed)
+                rows.append(
+                    {
+                        "unit": unit.id,
+                        **asdict(unit),
+                        "class": entry["class"],
+                        "process": entry["process"],
+                        "settings": chosen,
+                    }
+                )
+    rows.sort(key=lambda row: row["unit"])
+    _assign_tasks(rows, models, request.units_per_task)
+    return rows
+
+
+def _assign_tasks(rows: list[dict[str, object]], models: Mapping[str, Any], units_per_task: int) -> None:
+    """Give each row the id of the task it shares: small units travel together, big ones alone."""
+    counts: Counter[tuple[object, ...]] = Counter()
+    for row in rows:
+        batch = models["entries"][row["model"]]["batch"]
+        if batch and units_per_task:
+            batch = units_per_task
+        fold = f"{row['dataset']}.{row['split']}.f{row['fold']}"
+        if batch == 1:
+            row["task"] = row["unit"]
+        elif batch == 0:
+            row["task"] = f"{fold}.{str(row['process']).lower()}"
+        else:
+            key = (fold, row["model"])
+            row["task"] = f"{fold}.{row['model']}.b{counts[key] // batch + 1}"
+            counts[key] += 1
+
+
+def _listed(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _choose(kind: str, requested: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    for item in requested:
+        if item not in known:
+            raise InputError(f"unknown {kind} '{item}'", where=f"--{kind}s", hint=closest(item, known))
+    if not requested:
+        raise InputError("empty list", where=f"--{kind}s", expected=", ".join(known))
+    return tuple(dict.fromkeys(requested))
+
+
+def main(argv: Sequence[str]) -> None:
+    """Check the samplesheet and write `datasets.tsv` and `plan.tsv`."""
+    arguments = cli.parser(
+        "Check the samplesheet and list every unit of work (dataset x split x fold x model x encoder x strategy x seed).",
+        "example:\n  vcb_plan.py --samplesheet samplesheet.csv --models baselines --encoders onehot --out-dir plan",
+    )
+    arguments.add_argument("--samplesheet", required=True, help="CSV, one row per dataset (see docs/input.md)")
+    arguments.add_argument("--assets", type=Path, default=catalogue.ASSETS, help="folder of the catalogues and schemas")
+    arguments.add_argument("--models", default="baselines", help="names or groups of models.yml, comma-separated")
+    arguments.add_argument("--encoders", default="controls", help="names or groups of encoders.yml, comma-separated")
+    arguments.add_argument("--strategies", default="alt,diff", help=f"any of {', '.join(STRATEGIES)}")
+    arguments.add_argument("--splits", default="variant,position", help=f"any of {', '.join(SPLITS)}")
+    arguments.add_argument("--folds", type=int, default=3, help="folds of the cross-validation")
+    arguments.add_argument("--seeds", default="0", help="training seeds, comma-separated")
+    arguments.add_argument(
+        "--units-per-task", type=int, default=0, help="units per training task (0: as the catalogue says)"
+    )
+    arguments.add_argument("--model-settings", help="YAML file {model: {setting: value}}")
+    arguments.add_argument("--out-dir", type=Path, default=Path(), help="where plan.tsv and datasets.tsv are written")
+    options = arguments.parse_args(argv)
+    models, encoders = (catalogue.load(kind, options.assets) for kind in ("models", "encoders"))
+    request = Request(
+        models=tuple(catalogue.resolve("model", _listed(options.models), models, "--models")),
+        encoders=tuple(catalogue.resolve("encoder", _listed(options.encoders), encoders, "--encoders")),
+        strategies=_choose("strategy", _listed(options.strategies), STRATEGIES),
+        splits=_choose("split", _listed(options.splits), tuple(SPLITS)),
+        folds=options.folds,
+        seeds=tuple(int(seed) for seed in _listed(options.seeds)),
+        units_per_task=options.units_per_task,
+    )
+    datasets = samplesheet.read(options.samplesheet, options.assets / "schema_input.json")
+    known = {**models["entries"], **encoders["entries"]}
+    overrides = settings.read_overrides(options.model_settings, known)
+    rows = build(datasets, request, models, encoders, overrides)
+    options.out_dir.mkdir(parents=True, exist_ok=True)
+    write_tsv(options.out_dir / "datasets.tsv", datasets, list(datasets[0]))
+    write_tsv(options.out_dir / "plan.tsv", rows, COLUMNS)
