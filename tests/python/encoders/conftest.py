@@ -1,0 +1,72 @@
+"""Fixtures of the encoder tests: a small checkpoint, the catalogue, requests made from variant names."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def weights_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small random checkpoint in the official layout."""
+    import make_checkpoint
+
+    return make_checkpoint.write(tmp_path_factory.mktemp("weights") / "esm2_650m")
+
+
+@pytest.fixture(scope="session")
+def catalogue() -> dict:
+    """The encoder catalogue."""
+    from vcbench.core.catalogue import load
+
+    return load("encoders")
+
+
+@pytest.fixture(scope="session")
+def entry(catalogue: dict) -> dict:
+    """The catalogue entry of ESM2."""
+    return catalogue["entries"]["esm2_650m"]
+
+
+@pytest.fixture(scope="session")
+def protein() -> str:
+    """A random protein of 90 residues that holds all 20."""
+    rng = np.random.default_rng(1)
+    return "ACDEFGHIKLMNPQRSTVWY" + "".join(rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), 70))
+
+
+@pytest.fixture(scope="session")
+def request_of() -> Callable:
+    """Make a request from a sequence and a name such as `K9A;L10V` (empty: wild type) or from gene names."""
+    from vcbench.core.hashing import sha256_text
+    from vcbench.encoders.requests import Request, Substitution
+
+    def make(name: str, sequence: str = "", gene: str = "TP53") -> Request:
+        if not sequence:
+            return Request(f"gene:{name}", tuple(name.split("+")))
+        parts = [re.fullmatch(r"([A-Z])(\d+)([A-Z])", part).groups() for part in name.split(";") if part]
+        changes = tuple(Substitution(int(pos), ref, alt) for ref, pos, alt in parts)
+        digest = sha256_text(sequence)
+        return Request(f"{digest}:{name or 'WT'}", (gene,), changes, sequence, digest)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def esm2(weights_folder: Path, entry: dict) -> Callable:
+    """Make an ESM2 encoder on the small checkpoint; settings may be overridden."""
+    from vcbench.encoders.base import Context
+    from vcbench.encoders.esm2_650m import ENCODER
+
+    def make(**settings: int):
+        chosen = {"max_residues": 1022, "batch_tokens": 16384, **settings}
+        return ENCODER(Context("esm2_650m", entry, chosen, weights_folder.parent))
+
+    return make

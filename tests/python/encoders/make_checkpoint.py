@@ -1,0 +1,93 @@
+"""Write a small random ESM2 checkpoint in the official Hugging Face layout: config.json, vocab.txt, model.safetensors.
+
+Used by the tests, and as a script by pipeline tests: ``python make_checkpoint.py WEIGHTS`` writes WEIGHTS/esm2_650m.
+Names and config are those of facebook/esm2_t33_650M_UR50D, written out by hand, so that they do not depend on the code
+under test. Norms and biases are random too: a loader that forgets one of them is noticed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+VOCABULARY = [*["<cls>", "<pad>", "<eos>", "<unk>"], *"LAGVSERTIDPKQNFYMHWCXBUZO.-", "<null_1>", "<mask>"]
+
+
+def config(hidden: int = 32, layers: int = 2, heads: int = 4) -> dict[str, object]:
+    """Return config.json of the official model with other sizes."""
+    return {
+        "architectures": ["EsmForMaskedLM"], "attention_probs_dropout_prob": 0.0, "classifier_dropout": None,
+        "emb_layer_norm_before": False, "esmfold_config": None, "hidden_act": "gelu", "hidden_dropout_prob": 0.0,
+        "hidden_size": hidden, "initializer_range": 0.02, "intermediate_size": 4 * hidden, "is_folding_model": False,
+        "layer_norm_eps": 1e-05, "mask_token_id": 32, "max_position_embeddings": 1026, "model_type": "esm",
+        "num_attention_heads": heads, "num_hidden_layers": layers, "pad_token_id": 1,
+        "position_embedding_type": "rotary", "token_dropout": True, "torch_dtype": "float32",
+        "transformers_version": "4.25.0.dev0", "use_cache": True, "vocab_list": None, "vocab_size": 33,
+    }  # fmt: skip
+
+
+def tensors(settings: dict[str, object], seed: int = 0) -> dict[str, torch.Tensor]:
+    """Return random tensors under the official names, the unused ones included."""
+    generator = torch.Generator().manual_seed(seed)
+    d, ffn, vocabulary = settings["hidden_size"], settings["intermediate_size"], settings["vocab_size"]
+    width = d // settings["num_attention_heads"]
+
+    def normal(*shape: int, scale: float = 1.0, shift: float = 0.0) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator) * scale + shift
+
+    def linear(name: str, out: int, inside: int) -> dict[str, torch.Tensor]:
+        return {f"{name}.weight": normal(out, inside, scale=1.5 / inside**0.5), f"{name}.bias": normal(out, scale=0.3)}
+
+    def norm(name: str) -> dict[str, torch.Tensor]:
+        return {f"{name}.weight": normal(d, scale=0.3, shift=1.0), f"{name}.bias": normal(d, scale=0.3)}
+
+    # stored as rounded to half precision, as a file from half-precision training holds them
+    inv_freq = (10000.0 ** (-torch.arange(0, width, 2) / width)).half().float()
+    state = {"esm.embeddings.word_embeddings.weight": normal(vocabulary, d)}
+    for layer in range(settings["num_hidden_layers"]):
+        stem = f"esm.encoder.layer.{layer}"
+        for part in ("query", "key", "value"):
+            state |= linear(f"{stem}.attention.self.{part}", d, d)
+        state[f"{stem}.attention.self.rotary_embeddings.inv_freq"] = inv_freq.clone()
+        state |= linear(f"{stem}.attention.output.dense", d, d)
+        state |= norm(f"{stem}.attention.LayerNorm")
+        state |= linear(f"{stem}.intermediate.dense", ffn, d)
+        state |= linear(f"{stem}.output.dense", d, ffn)
+        state |= norm(f"{stem}.LayerNorm")
+    state |= norm("esm.encoder.emb_layer_norm_after")
+    state |= linear("esm.contact_head.regression", 1, settings["num_hidden_layers"] * settings["num_attention_heads"])
+    state["esm.embeddings.position_embeddings.weight"] = normal(settings["max_position_embeddings"], d)
+    state["esm.embeddings.position_ids"] = torch.arange(settings["max_position_embeddings"])[None].clone()
+    state |= linear("lm_head.dense", d, d)
+    state |= norm("lm_head.layer_norm")
+    state["lm_head.decoder.weight"] = state["esm.embeddings.word_embeddings.weight"].clone()
+    state["lm_head.bias"] = normal(vocabulary)
+    return state
+
+
+def write(
+    folder: Path, settings: dict[str, object] | None = None, state: dict[str, torch.Tensor] | None = None, seed: int = 0
+) -> Path:
+    """Write the three files into ``folder`` and return it."""
+    settings = settings or config()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(settings, indent=2))
+    (folder / "vocab.txt").write_text("\n".join(VOCABULARY))
+    save_file(state or tensors(settings, seed), folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", type=Path, help="the folder to pass as --weights")
+    parser.add_argument("--hidden", type=int, default=32)
+    parser.add_argument("--layers", type=int, default=2)
+    parser.add_argument("--heads", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    sizes = config(arguments.hidden, arguments.layers, arguments.heads)
+    print(write(arguments.weights / "esm2_650m", sizes, seed=arguments.seed))

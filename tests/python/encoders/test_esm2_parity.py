@@ -1,0 +1,102 @@
+"""Our ESM2 against fair-esm, the original implementation (specs: plm_encoders.md 7.4, 7.8.1)."""
+
+from __future__ import annotations
+
+import esm
+import make_checkpoint
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from vcbench.encoders import esm2_tokens, esm2_weights
+
+BLOCKS = {
+    "self_attn.q_proj": "attention.self.query",
+    "self_attn.k_proj": "attention.self.key",
+    "self_attn.v_proj": "attention.self.value",
+    "self_attn.out_proj": "attention.output.dense",
+    "self_attn_layer_norm": "attention.LayerNorm",
+    "fc1": "intermediate.dense",
+    "fc2": "output.dense",
+    "final_layer_norm": "LayerNorm",
+}
+
+
+def original(folder, layers: int, hidden: int, heads: int) -> tuple[torch.nn.Module, esm.data.Alphabet]:
+    """Return fair-esm's ESM2 with the tensors of an official-layout file, by the key map of 7.4."""
+    file = load_file(folder / "model.safetensors")
+    alphabet = esm.data.Alphabet.from_architecture("ESM-1b")
+    model = esm.ESM2(num_layers=layers, embed_dim=hidden, attention_heads=heads, alphabet=alphabet, token_dropout=True)
+    state = {"embed_tokens.weight": file["esm.embeddings.word_embeddings.weight"]}
+    for layer in range(layers):
+        source = f"esm.encoder.layer.{layer}"
+        for ours, theirs in BLOCKS.items():
+            for kind in ("weight", "bias"):
+                state[f"layers.{layer}.{ours}.{kind}"] = file[f"{source}.{theirs}.{kind}"]
+        frequencies = file[f"{source}.attention.self.rotary_embeddings.inv_freq"]
+        state[f"layers.{layer}.self_attn.rot_emb.inv_freq"] = frequencies
+    for kind in ("weight", "bias"):
+        state[f"emb_layer_norm_after.{kind}"] = file[f"esm.encoder.emb_layer_norm_after.{kind}"]
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    assert not unexpected and all(name.startswith(("lm_head.", "contact_head.")) for name in missing)
+    return model.eval(), alphabet
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize(("layers", "hidden", "heads"), [(2, 32, 4), (5, 48, 2)])
+def test_equals_fair_esm(tmp_path, entry, attention, layers, hidden, heads):
+    """Every layer, in a padded batch with non-standard residues and a masked token: within 1e-5, eager bit for bit."""
+    folder = make_checkpoint.write(tmp_path, make_checkpoint.config(hidden, layers, heads), seed=layers)
+    model, alphabet = original(folder, layers, hidden, heads)
+    sequences = [
+        ("long", "".join(np.random.default_rng(0).choice(list("ACDEFGHIKLMNPQRSTVWY"), 400))),
+        ("rare", "MKUXBZOLV"),
+        ("masked", "MK<mask>L"),
+    ]
+    _, _, ids = alphabet.get_batch_converter()(sequences)
+    with torch.no_grad():
+        theirs = model(ids, repr_layers=list(range(layers + 1)))["representations"]
+    ours = esm2_weights.load(folder, entry, attention=attention).forward({"input_ids": ids.numpy()})
+    padding = (ids == alphabet.padding_idx).numpy()
+    for layer in range(layers + 1):
+        a, b = ours[f"hidden_states_{layer}"][~padding], theirs[layer].numpy()[~padding]
+        assert np.std(b) > 0.1
+        assert np.abs(a - b).max() <= (0 if attention == "eager" else 1e-5), layer
+    np.testing.assert_array_equal(ours["last_hidden_state"], ours[f"hidden_states_{layers}"])
+
+
+def test_rotary_frequencies_come_from_the_file(tmp_path, entry):
+    """The published file may hold rounded frequencies; taking the formula instead moves the result visibly."""
+    settings = make_checkpoint.config()
+    state = make_checkpoint.tensors(settings)
+    rounded = esm2_weights.load(make_checkpoint.write(tmp_path / "a", settings, state), entry)
+    without = {name: value for name, value in state.items() if "inv_freq" not in name}
+    exact = esm2_weights.load(make_checkpoint.write(tmp_path / "b", settings, without), entry)
+    ids = {"input_ids": np.array([esm2_tokens.token_ids("ACDEFGHIKLMNPQRSTVWY" * 15)])}
+    assert np.abs(rounded.forward(ids)["last_hidden_state"] - exact.forward(ids)["last_hidden_state"]).max() > 1e-4
+    width = settings["hidden_size"] // settings["num_attention_heads"]
+    formula = [10000.0 ** (-2 * i / width) for i in range(width // 2)]
+    np.testing.assert_allclose(exact.model.rotary_embeddings.inv_freq, formula, rtol=1e-6)
+
+
+def test_token_ids_equal_fair_esm(protein):
+    alphabet = esm.data.Alphabet.from_architecture("ESM-1b")
+    assert list(esm2_tokens.VOCABULARY) == alphabet.all_toks
+    for sequence in (protein, "UOXBZ", "M"):
+        _, _, ids = alphabet.get_batch_converter()([("", sequence)])
+        assert esm2_tokens.token_ids(sequence) == ids[0].tolist()
+
+
+def test_full_size_architecture():
+    """651 M parameters (2.0): what we run, plus the two heads that hidden states do not need, is fair-esm's number."""
+    sizes = {**esm2_weights.OFFICIAL, **esm2_weights.REQUIRED, "max_position_embeddings": 1026}
+    model = esm2_weights.build(sizes, "eager")
+    count = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    contact = sum(number for name, number in count.items() if name.startswith("contact_head"))
+    with torch.device("meta"):
+        theirs = esm.ESM2(num_layers=33, embed_dim=1280, attention_heads=20, alphabet="ESM-1b")
+    assert sum(parameter.numel() for parameter in theirs.parameters()) == 651_043_254
+    assert sum(count.values()) - contact == 649_400_320
+    assert 651_043_254 - 649_400_320 == 1280 * 1280 + 1280 + 2 * 1280 + 33 + contact
+    assert contact == 33 * 20 + 1
