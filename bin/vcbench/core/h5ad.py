@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ def read(path: Path | str) -> ad.AnnData:
     """Return an AnnData; raises :class:`InputError` when the file is missing or is not h5ad."""
     import anndata as ad
 
-    if not os.path.exists(path):
+    if not Path(path).exists():
         raise InputError("file not found", where=str(path))
     try:
         return ad.read_h5ad(path)

@@ -16,7 +16,10 @@ from vcbench.core.names import closest
 from vcbench.core.tables import write_tsv
 from vcbench.core.units import NO_ENCODER, Unit
 
-COLUMNS = ("unit", "dataset", "split", "fold", "model", "encoder", "strategy", "seed", "class", "process", "task", "settings")  # fmt: skip
+COLUMNS = (
+    *("unit", "dataset", "split", "fold", "model", "encoder", "strategy", "seed"),
+    *("class", "process", "task", "settings"),
+)
 
 #: Kinds of perturbation each split can cut.
 SPLITS = {"variant": ("variant", "gene"), "position": ("variant",)}
@@ -121,7 +124,7 @@ def _choose(kind: str, requested: Sequence[str], known: Sequence[str]) -> tuple[
 def main(argv: Sequence[str]) -> None:
     """Check the samplesheet and write `datasets.tsv` and `plan.tsv`."""
     arguments = cli.parser(
-        "Check the samplesheet and list every unit of work (dataset x split x fold x model x encoder x strategy x seed).",
+        "Check the samplesheet and list every unit of work: dataset x split x fold x model x encoder x strategy x seed.",
         "example:\n  vcb_plan.py --samplesheet samplesheet.csv --models baselines --encoders onehot --out-dir plan",
     )
     arguments.add_argument("--samplesheet", required=True, help="CSV, one row per dataset (see docs/input.md)")

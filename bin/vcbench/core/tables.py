@@ -15,7 +15,7 @@ def read_tsv(path: Path | str, required: Sequence[str] = ()) -> list[dict[str, s
     Raises :class:`InputError` naming the file when a required column is missing or a row is ragged.
     """
     with open(path, newline="", encoding="utf-8-sig") as handle:
-        reader = csv.DictReader(handle, delimiter="\t", strict=True)
+        reader = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
         missing = [column for column in required if column not in (reader.fieldnames or [])]
         if missing:
             raise InputError(

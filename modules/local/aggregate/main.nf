@@ -1,0 +1,43 @@
+process AGGREGATE {
+    label 'process_low'
+    conda "${moduleDir}/../prepare/environment.yml"
+    container 'ghcr.io/variantcellbench/light:0.1.0'
+
+    input:
+    path plan
+    path statuses, stageAs: 'statuses/*'
+    path scores, stageAs: 'scores/*'
+    path perturbations, stageAs: 'perturbations/*'
+    val failures
+    path assets, stageAs: 'assets/*'
+    val code
+
+    output:
+    path 'tables', emit: tables
+
+    script:
+    def args = task.ext.args ?: ''
+    """
+    # code ${code}
+    shopt -s nullglob
+    cat > failures.json <<'END_OF_FAILURES'
+    ${failures}
+    END_OF_FAILURES
+    vcb_aggregate.py \\
+        --plan ${plan} \\
+        --statuses statuses/* \\
+        --scores scores/* \\
+        --perturbations perturbations/* \\
+        --failures failures.json \\
+        --assets assets \\
+        ${args} \\
+        --out-dir tables
+    """
+
+    stub:
+    """
+    mkdir tables
+    cp ${plan} tables/plan.tsv
+    touch tables/leaderboard.tsv tables/contrasts.tsv tables/scores.parquet
+    """
+}

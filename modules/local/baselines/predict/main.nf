@@ -1,0 +1,38 @@
+process BASELINES_PREDICT {
+    tag "${meta.id}"
+    label 'process_low'
+    label 'may_fail'
+    conda "${moduleDir}/../../prepare/environment.yml"
+    container 'ghcr.io/variantcellbench/light:0.1.0'
+
+    input:
+    tuple val(meta), val(units), val(settings), path(dataset), path(perturbations), path(folds), path(encodings), path(models)
+    val code
+
+    output:
+    tuple val(meta), path('*.predictions.h5ad'), path('*.predict.status.json'), emit: predicted
+    tuple val("${task.process}"), eval('vcb_versions.py anndata numpy scipy'), topic: versions
+
+    script:
+    def args = task.ext.args ?: ''
+    """
+    vcb_predict.py \\
+        --units ${units.join(' ')} \\
+        --settings '${settings}' \\
+        --dataset ${dataset} \\
+        --perturbations ${perturbations} \\
+        --folds ${folds} \\
+        --encodings ${encodings} \\
+        --models ${models} \\
+        --code ${code} \\
+        --threads ${task.cpus} \\
+        ${args} \\
+        --out-dir .
+    """
+
+    stub:
+    """
+    touch ${units.collect { unit -> "${unit}.predictions.h5ad" }.join(' ')}
+    touch ${units.collect { unit -> "${unit}.predict.status.json" }.join(' ')}
+    """
+}

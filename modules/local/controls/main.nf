@@ -1,0 +1,32 @@
+process CONTROLS_ENCODE {
+    tag "${meta.id}"
+    label 'process_single'
+    label 'may_fail'
+    conda "${moduleDir}/../prepare/environment.yml"
+    container 'ghcr.io/variantcellbench/light:0.1.0'
+
+    input:
+    tuple val(meta), path(perturbations), path(proteins)
+    val code
+
+    output:
+    tuple val(meta), path('*.vectors.h5ad'), emit: vectors
+    tuple val("${task.process}"), eval('vcb_versions.py anndata numpy'), topic: versions
+
+    script:
+    def args = task.ext.args ?: ''
+    """
+    # code ${code}
+    vcb_encode.py \\
+        --encoders ${meta.encoders.join(' ')} \\
+        --perturbations ${perturbations} \\
+        --proteins ${proteins} \\
+        ${args} \\
+        --out-dir .
+    """
+
+    stub:
+    """
+    touch ${meta.encoders.collect { name -> "${name}.vectors.h5ad" }.join(' ')}
+    """
+}

@@ -1,0 +1,34 @@
+process PLAN {
+    tag "${samplesheet.name}"
+    label 'process_single'
+    conda "${moduleDir}/../prepare/environment.yml"
+    container 'ghcr.io/variantcellbench/light:0.1.0'
+
+    input:
+    path samplesheet, stageAs: 'samplesheet/*'
+    path assets, stageAs: 'assets/*'
+    path model_settings
+    val code
+
+    output:
+    path 'plan.tsv', emit: plan
+    path 'datasets.tsv', emit: datasets
+    tuple val("${task.process}"), eval('vcb_versions.py jsonschema pyyaml'), topic: versions
+
+    script:
+    def settings = model_settings ? "--model-settings ${model_settings}" : ''
+    """
+    # code ${code}
+    vcb_plan.py \\
+        --samplesheet ${samplesheet} \\
+        --assets assets \\
+        --models '${params.models}' \\
+        --encoders '${params.encoders}' \\
+        --strategies '${params.strategies}' \\
+        --splits '${params.splits}' \\
+        --folds ${params.folds} \\
+        --seeds '${params.seeds}' \\
+        --units-per-task ${params.units_per_task} \\
+        ${settings}
+    """
+}

@@ -1,0 +1,39 @@
+process SCLAMBDA_PREDICT {
+    tag "${meta.id}"
+    label 'process_medium'
+    label 'process_gpu'
+    label 'may_fail'
+    conda "${moduleDir}/../environment.yml"
+    container 'ghcr.io/variantcellbench/sclambda:0.1.0'
+
+    input:
+    tuple val(meta), val(units), val(settings), path(dataset), path(perturbations), path(folds), path(encodings), path(models)
+    val code
+
+    output:
+    tuple val(meta), path('*.predictions.h5ad'), path('*.predict.status.json'), emit: predicted
+    tuple val("${task.process}"), eval('vcb_versions.py anndata numpy safetensors scipy torch'), topic: versions
+
+    script:
+    def args = task.ext.args ?: ''
+    """
+    vcb_predict.py \\
+        --units ${units.join(' ')} \\
+        --settings '${settings}' \\
+        --dataset ${dataset} \\
+        --perturbations ${perturbations} \\
+        --folds ${folds} \\
+        --encodings ${encodings} \\
+        --models ${models} \\
+        --code ${code} \\
+        --threads ${task.cpus} \\
+        ${args} \\
+        --out-dir .
+    """
+
+    stub:
+    """
+    touch ${units.collect { unit -> "${unit}.predictions.h5ad" }.join(' ')}
+    touch ${units.collect { unit -> "${unit}.predict.status.json" }.join(' ')}
+    """
+}

@@ -1,0 +1,38 @@
+process SCLAMBDA_TRAIN {
+    tag "${meta.id}"
+    label 'process_medium'
+    label 'process_gpu'
+    label 'may_fail'
+    conda "${moduleDir}/../environment.yml"
+    container 'ghcr.io/variantcellbench/sclambda:0.1.0'
+
+    input:
+    tuple val(meta), val(units), val(settings), path(dataset), path(perturbations), path(folds), path(encodings)
+    val code
+
+    output:
+    tuple val(meta), path('*.model'), path('*.train.status.json'), emit: trained
+    tuple val("${task.process}"), eval('vcb_versions.py anndata numpy safetensors scipy torch'), topic: versions
+
+    script:
+    def args = task.ext.args ?: ''
+    """
+    vcb_train.py \\
+        --units ${units.join(' ')} \\
+        --settings '${settings}' \\
+        --dataset ${dataset} \\
+        --perturbations ${perturbations} \\
+        --folds ${folds} \\
+        --encodings ${encodings} \\
+        --code ${code} \\
+        --threads ${task.cpus} \\
+        ${args} \\
+        --out-dir .
+    """
+
+    stub:
+    """
+    mkdir ${units.collect { unit -> "${unit}.model" }.join(' ')}
+    touch ${units.collect { unit -> "${unit}.train.status.json" }.join(' ')}
+    """
+}

@@ -1,0 +1,27 @@
+process SCORE {
+    tag "${meta.id}"
+    label 'process_low'
+    label 'may_fail'
+    conda "${moduleDir}/../prepare/environment.yml"
+    container 'ghcr.io/variantcellbench/light:0.1.0'
+
+    input:
+    tuple val(meta), path(truth), path(de), path(predictions)
+    val code
+
+    output:
+    tuple val(meta), path("${meta.id}.scores.parquet"), emit: scores
+    tuple val("${task.process}"), eval('vcb_versions.py anndata numpy pyarrow scipy'), topic: versions
+
+    script:
+    def args = task.ext.args ?: ''
+    """
+    # code ${code}
+    vcb_score.py --truth ${truth} --de ${de} --predictions ${predictions} ${args} --out ${meta.id}.scores.parquet
+    """
+
+    stub:
+    """
+    touch ${meta.id}.scores.parquet
+    """
+}

@@ -1,0 +1,35 @@
+process TRUTH {
+    tag "${meta.id}"
+    label 'process_medium'
+    label 'may_fail'
+    conda "${moduleDir}/../prepare/environment.yml"
+    container 'ghcr.io/variantcellbench/light:0.1.0'
+
+    input:
+    tuple val(meta), path(dataset), path(perturbations), path(folds)
+    val code
+
+    output:
+    tuple val(meta), path("${meta.id}.truth.h5ad"), path("${meta.id}.de.parquet"), emit: truth
+    tuple val("${task.process}"), eval('vcb_versions.py anndata illico numpy pyarrow scipy'), topic: versions
+
+    script:
+    def args = task.ext.args ?: ''
+    """
+    # code ${code}
+    vcb_truth.py \\
+        --dataset ${dataset} \\
+        --perturbations ${perturbations} \\
+        --folds ${folds} \\
+        --dataset-id ${meta.dataset} \\
+        --split ${meta.split} \\
+        --threads ${task.cpus} \\
+        ${args} \\
+        --out-dir .
+    """
+
+    stub:
+    """
+    touch ${meta.id}.truth.h5ad ${meta.id}.de.parquet
+    """
+}

@@ -1,0 +1,71 @@
+//
+// EVALUATE: predictions of all folds -> scores -> tables; every planned unit is accounted for
+//
+
+include { AGGREGATE        } from '../../../modules/local/aggregate/main'
+include { SCORE            } from '../../../modules/local/score/main'
+include { TRUTH            } from '../../../modules/local/truth/main'
+include { codeDigest       } from '../utils_variantcellbench/code'
+include { failureReport    } from '../utils_variantcellbench/failures'
+include { sortedFiles      } from '../utils_variantcellbench/tasks'
+
+workflow EVALUATE {
+    take:
+    ch_folds     // channel: [ val(meta), path(h5ad), path(perturbations), path(folds) ], meta: id = dataset.split
+    ch_predicted // channel: [ val(meta), path([predictions, ...]), path([status, ...]) ]
+    ch_trained   // channel: [ val(meta), path([model, ...]), path([status, ...]) ]
+    ch_plan      // channel: path(plan.tsv)
+    ch_units     // channel: map, one row of plan.tsv
+
+    main:
+    TRUTH(ch_folds, codeDigest(['vcb_truth.py']))
+
+    // all folds of a model (of all baselines) are scored together: [ val(dataset.split.process), val(number of planned units) ]
+    ch_sizes = ch_units
+        .map { unit -> ["${unit.dataset}.${unit.split}.${unit.process.toLowerCase()}".toString(), unit.unit] }
+        .groupTuple()
+        .map { group, units -> [group, units.size()] }
+    ch_scorable = ch_predicted
+        .flatMap { meta, predictions, _status ->
+            sortedFiles(predictions).collect { item -> ["${meta.dataset}.${meta.split}.${meta.process.toLowerCase()}".toString(), item] }
+        }
+        .combine(ch_sizes, by: 0)
+        .map { group, predictions, size -> [groupKey(group, size), predictions] }
+        .groupTuple(remainder: true)
+        .map { group, predictions ->
+            def parts = group.toString().tokenize('.')
+            ["${parts[0]}.${parts[1]}".toString(), [id: group.toString()], sortedFiles(predictions)]
+        }
+        .combine(TRUTH.out.truth.map { meta, truth, de -> [meta.id, truth, de] }, by: 0)
+        .map { _split, meta, predictions, truth, de -> [meta, truth, de, predictions] }
+    SCORE(ch_scorable, codeDigest(['vcb_score.py']))
+
+    ch_statuses = ch_trained
+        .mix(ch_predicted)
+        .flatMap { _meta, _files, status -> sortedFiles(status) }
+        .collect(sort: { status -> status.name })
+        .ifEmpty([])
+    ch_scores = SCORE.out.scores.map { _meta, scores -> scores }.collect(sort: { scores -> scores.name }).ifEmpty([])
+
+    // read once everything above has ended, so that every failed task is in the trace
+    ch_tasks = ch_units.map { unit -> unit.task }.unique().toList()
+    ch_ended = ch_predicted.map { meta, _files, _status -> meta.id }.toList()
+    ch_failures = ch_tasks
+        .map { tasks -> [tasks] }
+        .combine(ch_ended.map { ended -> [ended] })
+        .combine(ch_scores.map { scores -> [scores] })
+        .map { tasks, ended, _scores -> failureReport("${params.outdir}/pipeline_info/execution_trace_${params.trace_report_suffix}.txt", tasks - ended) }
+
+    AGGREGATE(
+        ch_plan,
+        ch_statuses,
+        ch_scores,
+        ch_folds.map { _meta, _h5ad, perturbations, _folds -> perturbations }.unique().collect(sort: { table -> table.name }),
+        ch_failures,
+        channel.fromList(['models', 'encoders', 'metrics']).map { name -> file("${projectDir}/assets/${name}.yml") }.collect(),
+        codeDigest(['vcb_aggregate.py']),
+    )
+
+    emit:
+    tables = AGGREGATE.out.tables // channel: path(tables)
+}

@@ -1,0 +1,66 @@
+//
+// PREPARE: samplesheet rows -> canonical datasets, perturbation tables and splits
+//
+
+include { PREPARE          } from '../../../modules/local/prepare/main'
+include { SPLIT            } from '../../../modules/local/split/main'
+include { codeDigest       } from '../utils_variantcellbench/code'
+include { stopWith         } from '../utils_variantcellbench/parameters'
+
+// File of a samplesheet cell: a URL, an absolute path, or relative to the samplesheet; an empty list for an empty cell
+def datasetFile(row, column, samplesheet) {
+    def text = row[column]
+    if (!text) {
+        return []
+    }
+    def found = text =~ '^([a-z0-9]+://|/)' ? file(text) : samplesheet.parent.resolve(text)
+    if (!found.exists()) {
+        stopWith("${samplesheet.name}, dataset ${row.dataset}, column ${column}: file not found | ${found}")
+    }
+    return found
+}
+
+workflow PREPARE_DATASETS {
+    take:
+    ch_samplesheet // channel: path(samplesheet.csv)
+    ch_datasets    // channel: map, one row of datasets.tsv
+    ch_units       // channel: map, one row of plan.tsv
+
+    main:
+    def facts = ['perturbation_type', 'perturbation_column', 'control_labels', 'gene', 'isoform', 'cell_line', 'modality', 'batch_column', 'counts_layer', 'mask_genes']
+
+    ch_input = ch_datasets
+        .combine(ch_samplesheet)
+        .map { row, samplesheet ->
+            [
+                [id: row.dataset],
+                row.findAll { name, value -> name in facts && value },
+                datasetFile(row, 'h5ad', samplesheet),
+                datasetFile(row, 'proteins', samplesheet),
+                datasetFile(row, 'annotations', samplesheet),
+            ]
+        }
+    PREPARE(ch_input, codeDigest(['vcb_prepare.py']))
+
+    // splits planned for each dataset: [ val(dataset), val([split, ...]) ]
+    ch_splits = ch_units
+        .map { unit -> [unit.dataset, unit.split] }
+        .unique()
+        .groupTuple()
+        .map { dataset, splits -> [dataset, splits.sort()] }
+    SPLIT(
+        PREPARE.out.perturbations
+            .map { meta, perturbations -> [meta.id, meta, perturbations] }
+            .join(ch_splits, failOnDuplicate: true)
+            .map { _dataset, meta, perturbations, splits -> [meta, splits, perturbations] },
+        codeDigest(['vcb_split.py']),
+    )
+
+    emit:
+    datasets      = PREPARE.out.dataset.join(PREPARE.out.perturbations) // channel: [ val(meta), path(h5ad), path(perturbations) ]
+    perturbations = PREPARE.out.perturbations.map { _meta, table -> table } // channel: path(perturbations)
+    proteins      = PREPARE.out.proteins.map { _meta, fasta -> fasta } // channel: path(fasta)
+    folds         = SPLIT.out.folds.transpose() // channel: [ val(meta), path(folds) ]
+    quality       = PREPARE.out.quality.map { _meta, table -> table } // channel: path(quality)
+    leakage       = SPLIT.out.leakage.map { _meta, table -> table } // channel: path(leakage)
+}

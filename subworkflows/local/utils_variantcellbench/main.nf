@@ -1,0 +1,92 @@
+//
+// What happens before the first task and after the last one
+//
+
+include { SIMULATE         } from '../../../modules/local/simulate/main'
+include { checkOutdir      } from './parameters'
+include { checkParameters  } from './parameters'
+include { checkWeights     } from './parameters'
+include { chosen           } from './parameters'
+include { codeDigest       } from './code'
+include { helpText         } from './parameters'
+include { listed           } from './parameters'
+include { stopWith         } from './parameters'
+
+workflow PIPELINE_INITIALISATION {
+    main:
+    if (params.version) {
+        println("${workflow.manifest.name} ${workflow.manifest.version}")
+        exit(0)
+    }
+    if (params.help) {
+        println(helpText())
+        exit(0)
+    }
+    checkParameters()
+    if (params.input && params.simulate) {
+        stopWith('--input and --simulate exclude each other | drop one of them (-profile test simulates)')
+    }
+    if (!params.input && !params.simulate) {
+        stopWith('--input: missing | give a samplesheet (docs/input.md), or try -profile test, which simulates a screen')
+    }
+    chosen('models', params.models)
+    listed('strategies', ['alt', 'diff', 'ref'])
+    listed('splits', ['variant', 'position'])
+    checkWeights('encoders', chosen('encoders', params.encoders))
+    checkOutdir()
+
+    def simulated = params.simulate ? [[id: 'simulated_tp53']] : []
+    SIMULATE(
+        channel.fromList(simulated),
+        channel.fromPath("${projectDir}/assets/simulate/*").collect(sort: { asset -> asset.name }),
+        codeDigest(['vcb_simulate.py']),
+    )
+
+    emit:
+    samplesheet = params.simulate ? SIMULATE.out.samplesheet.first() : channel.value(file(params.input)) // channel: path(samplesheet.csv)
+}
+
+// Units of a plan table by state
+def unitStates(plan) {
+    def lines = plan.readLines()
+    def column = lines[0].tokenize('\t').indexOf('state')
+    return column < 0 ? [:] : lines.drop(1).countBy { line -> line.split('\t', -1)[column] }
+}
+
+workflow PIPELINE_COMPLETION {
+    take:
+    ch_tables // channel: path(tables)
+    ch_report // channel: path(multiqc_report.html)
+
+    main:
+    ch_tables
+        .combine(ch_report)
+        .subscribe { tables, _report ->
+            def states = unitStates(tables.resolve('plan.tsv'))
+            def total = states.values().sum() ?: 0
+            def succeeded = states.ok ?: 0
+            if (total && succeeded < params.min_success * total) {
+                stopWith("only ${succeeded} of ${total} units succeeded, less than --min_success ${params.min_success} | see ${params.outdir}/tables/plan.tsv")
+            }
+        }
+
+    // the completion handler sees neither params nor functions of this script, only local values
+    def outdir = params.outdir
+    def states_of = { plan -> unitStates(plan) }
+
+    workflow.onComplete {
+        def plan = file("${outdir}/tables/plan.tsv")
+        if (workflow.success && plan.exists()) {
+            def states = states_of(plan)
+            def others = states.findAll { state, _count -> state != 'ok' }.collect { state, count -> "${count} ${state}" }.sort().join(', ')
+            log.info("units: ${states.ok ?: 0} ok${others ? ', ' + others : ''} (${outdir}/tables/plan.tsv)")
+            log.info("report: ${outdir}/report/multiqc_report.html")
+        }
+        else if (!workflow.success) {
+            def line = (workflow.errorReport ?: '').readLines().reverse().find { text -> text.contains('vcb: error: ') }
+            if (line) {
+                log.error(line.substring(line.indexOf('vcb: error: ')))
+            }
+        }
+    }
+}

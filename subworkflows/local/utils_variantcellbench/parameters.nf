@@ -1,0 +1,167 @@
+//
+// Checks of the parameters against nextflow_schema.json, before anything is started
+//
+
+// Properties of the schema: name -> definition
+def schemaProperties() {
+    def schema = new groovy.json.JsonSlurper().parse(file("${projectDir}/nextflow_schema.json").toFile())
+    return schema['$defs'].values().collectEntries { group -> group.properties }
+}
+
+// Text of --help, from the schema
+def helpText() {
+    def schema = new groovy.json.JsonSlurper().parse(file("${projectDir}/nextflow_schema.json").toFile())
+    def lines = ["${workflow.manifest.name} ${workflow.manifest.version}", workflow.manifest.description, '', 'usage: nextflow run . -profile <local|docker|apptainer|slurm|...> --input samplesheet.csv --outdir results', '']
+    schema['$defs'].values().each { group ->
+        lines << group.title
+        group.properties.findAll { _name, spec -> !spec.hidden }.each { name, spec ->
+            def values = spec['enum'] ? " {${spec['enum'].join('|')}}" : " [${spec.type}]"
+            def initial = spec.containsKey('default') && spec['default'] != '' ? " (default: ${spec['default']})" : ''
+            lines << "  --${name.padRight(27)}${spec.description}${values}${initial}"
+        }
+        lines << ''
+    }
+    return lines.join('\n')
+}
+
+// One clear line that stops the run
+def stopWith(message) {
+    error("vcb: error: ${message}")
+}
+
+// "did you mean 'x'?" for the nearest name, else the known ones
+def nearest(name, known) {
+    def near = known.sort { other -> distance(name, other) }.first()
+    return distance(name, near) <= Math.max(2, name.size().intdiv(3)) ? "did you mean '${near}'?" : "known: ${known.sort().join(', ')}"
+}
+
+// Levenshtein distance between two words
+def distance(left, right) {
+    def rows = (0..right.size()).toList()
+    (1..left.size()).each { i ->
+        def previous = rows
+        rows = [i]
+        right.toLowerCase().eachWithIndex { letter, j ->
+            rows << [rows[j] + 1, previous[j + 1] + 1, previous[j] + (left.toLowerCase()[i - 1] == letter ? 0 : 1)].min()
+        }
+    }
+    return rows.last()
+}
+
+// Stop with one line for an unknown name, a wrong type, a value out of range or not among the allowed ones
+def checkParameters() {
+    def known = schemaProperties()
+    params.keySet().findAll { name -> !(name in known) && !(name.replace('-', '_') in known) }.sort().each { name ->
+        stopWith("unknown parameter --${name} | ${nearest(name.replace('-', '_'), known.keySet() as List)}")
+    }
+    known.each { name, spec ->
+        def value = params[name]
+        if (value == null) {
+            return null
+        }
+        if (!hasType(value, spec.type)) {
+            stopWith("--${name}: wrong type | found '${value}'; expected ${spec.type}")
+        }
+        if (spec['enum'] && !(value.toString() in spec['enum'])) {
+            stopWith("--${name}: value not allowed | found '${value}'; expected one of ${spec['enum'].join(', ')} | ${nearest(value.toString(), spec['enum'])}")
+        }
+        if (spec.pattern && !(value.toString() ==~ spec.pattern)) {
+            stopWith("--${name}: value not allowed | found '${value}'; expected text like ${spec.pattern} | ${spec.description}")
+        }
+        if (spec.minimum != null && (value as BigDecimal) < spec.minimum) {
+            stopWith("--${name}: out of range | found ${value}; expected at least ${spec.minimum}")
+        }
+        if (spec.maximum != null && (value as BigDecimal) > spec.maximum) {
+            stopWith("--${name}: out of range | found ${value}; expected at most ${spec.maximum}")
+        }
+        if (spec.format == 'file-path' && !file(value).isFile()) {
+            stopWith("--${name}: file not found | ${value}")
+        }
+        if (value.toString().contains("'") || value.toString().contains('\n')) {
+            stopWith("--${name}: quotes and line breaks are not allowed | found ${value}")
+        }
+        return null
+    }
+}
+
+def hasType(value, type) {
+    if (type == 'boolean') {
+        return value instanceof Boolean
+    }
+    if (type == 'integer') {
+        return value instanceof Integer || value instanceof Long
+    }
+    if (type == 'number') {
+        return value instanceof Number
+    }
+    return !(value instanceof Boolean)
+}
+
+// Catalogue assets/<kind>.yml as a map
+def catalogue(kind) {
+    return new org.yaml.snakeyaml.Yaml().load(file("${projectDir}/assets/${kind}.yml").text)
+}
+
+// Entry names of a comma-separated list of names and groups, groups expanded; stops with the nearest name for an unknown one
+def chosen(kind, requested) {
+    def known = catalogue(kind)
+    return requested.toString().tokenize(',').collect { item -> item.trim() }.collectMany { item ->
+        if (item in known.groups) {
+            return known.groups[item]
+        }
+        if (!(item in known.entries)) {
+            stopWith("--${kind}: unknown ${kind[0..-2]} '${item}' | ${nearest(item, (known.groups.keySet() + known.entries.keySet()) as List)}")
+        }
+        return [item]
+    }.unique()
+}
+
+// Names of a list parameter; stops with the nearest name for an unknown one
+def listed(name, known) {
+    def items = params[name].toString().tokenize(',').collect { item -> item.trim() }
+    if (!items) {
+        stopWith("--${name}: empty list | known: ${known.join(', ')}")
+    }
+    items.findAll { item -> !(item in known) }.each { item ->
+        stopWith("--${name}: unknown name '${item}' | ${nearest(item, known)}")
+    }
+    return items.unique()
+}
+
+// Stop when a checkpoint is missing or its licence was not accepted, before any task starts
+def checkWeights(kind, names) {
+    def entries = catalogue(kind).entries
+    names.findAll { name -> entries[name].weights }.each { name ->
+        def weights = entries[name].weights
+        if (entries[name].noncommercial && !params.accept_noncommercial) {
+            stopWith("--${kind} ${name}: licence ${entries[name].licence} forbids commercial use | add --accept_noncommercial to accept it")
+        }
+        if (!params.weights) {
+            stopWith("--${kind} ${name}: weights needed | give --weights DIR with ${weights.folder}/${weights.files.join(', ')} from ${weights.source} (revision ${weights.revision}), or choose --${kind} controls")
+        }
+        weights.files.findAll { item -> !file("${params.weights}/${weights.folder}/${item}").exists() }.each { item ->
+            stopWith("--weights: file not found | ${params.weights}/${weights.folder}/${item} (${name}) | get it from ${weights.source}, revision ${weights.revision}")
+        }
+    }
+}
+
+// Stop when results cannot be written
+def checkOutdir() {
+    def outdir = file(params.outdir)
+    if (outdir.scheme != 'file') {
+        return null
+    }
+    if (outdir.exists() && !outdir.isDirectory()) {
+        stopWith("--outdir: not a folder | ${params.outdir}")
+    }
+    def probe = outdir.resolve('.vcb_write_test')
+    try {
+        outdir.mkdirs()
+        probe.text = ''
+        probe.delete()
+    }
+    catch (IOException problem) {
+        stopWith("--outdir: cannot be written | ${params.outdir} | ${problem.class.simpleName}")
+    }
+    return null
+}

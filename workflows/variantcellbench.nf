@@ -1,0 +1,79 @@
+//
+// prepare -> encode -> train -> predict -> evaluate -> report
+//
+
+include { ENCODE           } from '../subworkflows/local/encode/main'
+include { EVALUATE         } from '../subworkflows/local/evaluate/main'
+include { PLAN             } from '../modules/local/plan/main'
+include { PREDICT          } from '../subworkflows/local/predict/main'
+include { PREPARE_DATASETS } from '../subworkflows/local/prepare/main'
+include { TRAIN            } from '../subworkflows/local/train/main'
+include { WRITE_REPORT     } from '../subworkflows/local/report/main'
+include { chosen           } from '../subworkflows/local/utils_variantcellbench/parameters'
+include { codeDigest       } from '../subworkflows/local/utils_variantcellbench/code'
+include { listed           } from '../subworkflows/local/utils_variantcellbench/parameters'
+include { sortedFiles      } from '../subworkflows/local/utils_variantcellbench/tasks'
+include { taskSettings     } from '../subworkflows/local/utils_variantcellbench/tasks'
+include { trainedUnits     } from '../subworkflows/local/utils_variantcellbench/tasks'
+
+workflow VARIANTCELLBENCH {
+    take:
+    ch_samplesheet // channel: path(samplesheet.csv)
+
+    main:
+    PLAN(
+        ch_samplesheet,
+        channel.fromList(['models.yml', 'encoders.yml', 'schema_input.json']).map { name -> file("${projectDir}/assets/${name}") }.collect(),
+        params.model_settings ? file(params.model_settings) : [],
+        codeDigest(['vcb_plan.py']),
+    )
+    ch_units = PLAN.out.plan.splitCsv(header: true, sep: '\t') // channel: map, one row of plan.tsv
+
+    PREPARE_DATASETS(ch_samplesheet, PLAN.out.datasets.splitCsv(header: true, sep: '\t'), ch_units)
+
+    // channel: [ val(meta), path(h5ad), path(perturbations), path(folds) ], meta: id = dataset.split
+    ch_folds = PREPARE_DATASETS.out.folds
+        .combine(PREPARE_DATASETS.out.datasets, by: 0)
+        .map { meta, folds, h5ad, perturbations ->
+            def split = folds.name.tokenize('.')[1]
+            [[id: "${meta.id}.${split}".toString(), dataset: meta.id, split: split], h5ad, perturbations, folds]
+        }
+
+    ENCODE(PREPARE_DATASETS.out.perturbations, PREPARE_DATASETS.out.proteins, ch_units, chosen('encoders', params.encoders), listed('strategies', ['alt', 'diff', 'ref']))
+
+    // a unit waits for the vectors it needs; a unit without encoder waits for none
+    ch_encodings = ENCODE.out.encodings
+        .map { encoding -> [encoding.baseName, encoding] }
+        .mix(PREPARE_DATASETS.out.datasets.map { meta, _h5ad, _perturbations -> ["${meta.id}.none.none".toString(), []] })
+    ch_sizes = ch_units.map { unit -> [unit.task, unit.unit] }.groupTuple().map { task, units -> [task, units.size()] }
+    ch_tasks = ch_units
+        .map { unit -> ["${unit.dataset}.${unit.encoder}.${unit.strategy}".toString(), unit] }
+        .combine(ch_encodings, by: 0)
+        .map { _key, unit, encoding -> [unit.task, unit, encoding] }
+        .combine(ch_sizes, by: 0)
+        .map { task, unit, encoding, size -> [groupKey(task, size), unit, encoding] }
+        .groupTuple(remainder: true)
+        .map { task, units, encodings ->
+            def first = units.first()
+            def meta = [id: task.toString(), dataset: first.dataset, split: first.split, fold: first.fold, process: first.process]
+            ["${first.dataset}.${first.split}".toString(), meta, units.collect { unit -> unit.unit }.sort(), taskSettings(units), sortedFiles(encodings.flatten())]
+        }
+        .combine(ch_folds.map { meta, h5ad, perturbations, folds -> [meta.id, h5ad, perturbations, folds] }, by: 0)
+        .map { _split, meta, units, settings, encodings, h5ad, perturbations, folds -> [meta, units, settings, h5ad, perturbations, folds, encodings] }
+
+    TRAIN(ch_tasks)
+
+    ch_fitted = ch_tasks
+        .map { task -> [task[0].id, task] }
+        .join(TRAIN.out.trained.map { meta, models, _status -> [meta.id, sortedFiles(models)] }, failOnDuplicate: true)
+        .map { _id, task, models -> [task[0], trainedUnits(task[1], models)] + task[2..6] + [models] }
+    PREDICT(ch_fitted)
+
+    EVALUATE(ch_folds, PREDICT.out.predicted, TRAIN.out.trained, PLAN.out.plan, ch_units)
+
+    WRITE_REPORT(EVALUATE.out.tables, PREPARE_DATASETS.out.quality, PREPARE_DATASETS.out.leakage, PREPARE_DATASETS.out.perturbations)
+
+    emit:
+    tables = EVALUATE.out.tables // channel: path(tables)
+    report = WRITE_REPORT.out.report // channel: path(multiqc_report.html)
+}
