@@ -8,8 +8,7 @@
 
 from __future__ import annotations
 
-#: Alphabetical order of the one-letter codes; the order of all columns over residues.
-STANDARD = "ACDEFGHIKLMNPQRSTVWY"
+from vcbench.variants.alphabet import STANDARD
 
 _BLOSUM_ORDER = "ARNDCQEGHILKMFPSTWYV"
 _BLOSUM_ROWS = """

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vcbench.encoders.amino_acids import STANDARD
 from vcbench.encoders.base import Context, Encoded
 from vcbench.encoders.requests import Request
 from vcbench.encoders.residue_tables import look_up
+from vcbench.variants.alphabet import STANDARD
 
 IDENTITY = dict(zip(STANDARD, np.eye(len(STANDARD), dtype=np.float32), strict=True))
 

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vcbench.encoders.amino_acids import BLOSUM62, CHARGE, HYDROPATHY, STANDARD, VOLUME
+from vcbench.encoders.amino_acids import BLOSUM62, CHARGE, HYDROPATHY, VOLUME
 from vcbench.encoders.base import Context, Encoded
 from vcbench.encoders.requests import Request
 from vcbench.encoders.residue_tables import look_up
+from vcbench.variants.alphabet import STANDARD
 
 COLUMNS = (*(f"blosum62_{residue}" for residue in STANDARD), "hydropathy", "volume", "charge")
 

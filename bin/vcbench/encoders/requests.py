@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from vcbench.core.errors import InputError
 from vcbench.core.tables import read_tsv
+from vcbench.variants.proteins import Protein, apply, read_fasta
+from vcbench.variants.record import WILD_TYPE, Change
 
 PERTURBATION_COLUMNS = (
     "perturbation", "gene", "sequence_sha256", "hgvs_p", "consequence", "ref", "pos", "alt", "status", "n_cells",
@@ -16,19 +18,6 @@ PERTURBATION_COLUMNS = (
 #: Statuses of perturbations that have a vector.
 ENCODABLE = ("encoded", "identical_to_ref")
 GENE = "gene"
-WILD_TYPE = "WT"
-
-
-@dataclass(frozen=True, order=True)
-class Substitution:
-    """One residue exchange: 1-based position, one-letter reference and mutant residue."""
-
-    pos: int
-    ref: str
-    alt: str
-
-    def __str__(self) -> str:
-        return f"{self.ref}{self.pos}{self.alt}"
 
 
 @dataclass(frozen=True)
@@ -42,7 +31,7 @@ class Request:
 
     key: str
     genes: tuple[str, ...]
-    substitutions: tuple[Substitution, ...] = ()
+    substitutions: tuple[Change, ...] = ()
     sequence: str = ""
     sequence_sha256: str = ""
 
@@ -63,10 +52,7 @@ class Request:
 
     def mutant(self) -> str:
         """Return the protein with all substitutions applied (one joint mutant)."""
-        residues = list(self.sequence)
-        for change in self.substitutions:
-            residues[change.pos - 1] = change.alt
-        return "".join(residues)
+        return apply(self.sequence, self.substitutions)
 
 
 def in_use(row: Mapping[str, str], where: str) -> bool:
@@ -74,6 +60,13 @@ def in_use(row: Mapping[str, str], where: str) -> bool:
 
     Raises :class:`InputError` when it has cells although PREPARE marked it as skipped or failed.
     """
+    if not row["n_cells"].isdigit():
+        raise InputError(
+            f"n_cells of {row['perturbation']} is no number",
+            where=where,
+            found=row["n_cells"],
+            expected="a whole number",
+        )
     if int(row["n_cells"]) == 0:
         return False
     if row["status"] not in ENCODABLE:
@@ -83,14 +76,12 @@ def in_use(row: Mapping[str, str], where: str) -> bool:
     return True
 
 
-def substitutions_of(row: Mapping[str, str], where: str) -> tuple[Substitution, ...]:
+def substitutions_of(row: Mapping[str, str], where: str) -> tuple[Change, ...]:
     """Return the exchanges of a row of perturbations.tsv, sorted by position; `=` as mutant is the reference."""
     parts = [row[column].split(";") if row[column] else [] for column in ("ref", "pos", "alt")]
     try:
         return tuple(
-            sorted(
-                Substitution(int(pos), ref, ref if alt == "=" else alt) for ref, pos, alt in zip(*parts, strict=True)
-            )
+            sorted(Change(int(pos), ref, ref if alt == "=" else alt) for ref, pos, alt in zip(*parts, strict=True))
         )
     except ValueError as error:
         raise InputError(
@@ -126,15 +117,14 @@ def collect(perturbations: Iterable[Path], proteins: Iterable[Path]) -> list[Req
 
 
 def read_sequences(paths: Iterable[Path]) -> dict[str, str]:
-    """Return {SHA-256: sequence} of all records of FASTA files; empty files are allowed."""
-    from vcbench.core.hashing import sha256_text
+    """Return {SHA-256: sequence} of all records of FASTA files; a file of 0 bytes (gene data) holds none."""
+    records = [record for path in paths for record in _records(Path(path))]
+    return {record.sha256: record.sequence for record in records}
 
-    found: dict[str, str] = {}
-    for path in paths:
-        for record in Path(path).read_text().split(">")[1:]:
-            sequence = "".join(record.split("\n")[1:]).replace(" ", "").strip()
-            found[sha256_text(sequence)] = sequence
-    return found
+
+def _records(path: Path) -> list[Protein]:
+    # PREPARE has decided which letters are allowed; encoders refuse what they do not know
+    return read_fasta(path, allow_nonstandard=True) if not path.is_file() or path.stat().st_size else []
 
 
 def _request(row: Mapping[str, str], sequences: Mapping[str, str], where: str) -> Request:
@@ -150,23 +140,8 @@ def _request(row: Mapping[str, str], sequences: Mapping[str, str], where: str) -
         raise InputError(
             f"{row['perturbation']} names no residue but is no wild type", where=where, found=row["consequence"]
         )
-    _check_reference(changes, sequences[digest], row["perturbation"], where)
+    try:
+        apply(sequences[digest], changes)
+    except ValueError as error:
+        raise InputError(f"{row['perturbation']} does not fit its protein: {error}", where=where) from error
     return Request(key, genes, changes, sequences[digest], digest)
-
-
-def _check_reference(changes: Sequence[Substitution], sequence: str, name: str, where: str) -> None:
-    for change in changes:
-        if not 1 <= change.pos <= len(sequence):
-            raise InputError(
-                f"position of {name} is outside the protein",
-                where=where,
-                found=change.pos,
-                expected=f"1 to {len(sequence)}",
-            )
-        if sequence[change.pos - 1] != change.ref:
-            raise InputError(
-                f"reference residue of {name} is wrong",
-                where=where,
-                found=change.ref,
-                expected=sequence[change.pos - 1],
-            )

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from vcbench.core.errors import InputError
-from vcbench.encoders.amino_acids import STANDARD
 from vcbench.encoders.requests import Request
+from vcbench.variants.alphabet import STANDARD
 
 
 def look_up(requests: Sequence[Request], table: Mapping[str, np.ndarray], width: int) -> tuple[np.ndarray, np.ndarray]:

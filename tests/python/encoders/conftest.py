@@ -46,13 +46,14 @@ def protein() -> str:
 def request_of() -> Callable:
     """Make a request from a sequence and a name such as `K9A;L10V` (empty: wild type) or from gene names."""
     from vcbench.core.hashing import sha256_text
-    from vcbench.encoders.requests import Request, Substitution
+    from vcbench.encoders.requests import Request
+    from vcbench.variants.record import Change
 
     def make(name: str, sequence: str = "", gene: str = "TP53") -> Request:
         if not sequence:
             return Request(f"gene:{name}", tuple(name.split("+")))
         parts = [re.fullmatch(r"([A-Z])(\d+)([A-Z])", part).groups() for part in name.split(";") if part]
-        changes = tuple(Substitution(int(pos), ref, alt) for ref, pos, alt in parts)
+        changes = tuple(Change(int(pos), ref, alt) for ref, pos, alt in parts)
         digest = sha256_text(sequence)
         return Request(f"{digest}:{name or 'WT'}", (gene,), changes, sequence, digest)
 

@@ -98,5 +98,5 @@ def test_full_size_architecture():
         theirs = esm.ESM2(num_layers=33, embed_dim=1280, attention_heads=20, alphabet="ESM-1b")
     assert sum(parameter.numel() for parameter in theirs.parameters()) == 651_043_254
     assert sum(count.values()) - contact == 649_400_320
-    assert 651_043_254 - 649_400_320 == 1280 * 1280 + 1280 + 2 * 1280 + 33 + contact
+    assert 1280 * 1280 + 1280 + 2 * 1280 + 33 + contact == 651_043_254 - 649_400_320
     assert contact == 33 * 20 + 1
