@@ -61,25 +61,28 @@ def check(variant: Variant, protein: Protein) -> Verdict:
     return Verdict(variant, "identical_to_ref" if unchanged else "encoded")
 
 
-def select(proteins: Sequence[Protein], gene: str, isoform: str = "", accession: str = "") -> Protein | str:
-    """Return the one protein of a gene, or the reason why there is none.
+def candidates(
+    proteins: Sequence[Protein], gene: str, isoform: str = "", accession: str = ""
+) -> tuple[list[Protein], str]:
+    """Return the proteins a variant may mean (one when all is well) and, when there is none, the reason.
 
-    `isoform` (an isoform or an accession of the FASTA) chooses among several; `accession` is what a label states and
-    must be met, with its version when both state one.
+    `gene` may be empty when the label states an `accession`. `isoform` (an isoform or accession of the FASTA) chooses
+    among several; a stated accession must be met, with its version when both state one.
     """
-    found = [p for p in proteins if (not gene or p.gene == gene)]
+    found = [p for p in proteins if not gene or p.gene == gene]
     if not found:
-        return f"gene {gene} is not in the FASTA ({closest(gene, {p.gene for p in proteins})})"
+        return [], f"gene {gene} is not in the FASTA ({closest(gene, {p.gene for p in proteins})})"
     if accession:
         found = [p for p in found if _same_accession(p.accession, accession)]
         if not found:
-            return f"protein {accession} of the label is not in the FASTA"
-    if isoform:
-        chosen = [p for p in found if isoform in (p.isoform, p.accession)]
-        found = chosen or found
-    if len(found) > 1:
-        return f"{len(found)} isoforms of {found[0].gene} in the FASTA: {', '.join(p.header for p in found)}"
-    return found[0]
+            return [], f"protein {accession} of the label is not in the FASTA"
+    chosen = [p for p in found if isoform and isoform in (p.isoform, p.accession)]
+    return chosen or found, ""
+
+
+def matching(variants: Collection[Variant], protein: Protein) -> int:
+    """Return how many variants have all their reference residues in place in a protein."""
+    return _matching([variant.changes for variant in variants], protein.sequence, 0)
 
 
 def check_isoform(proteins: Sequence[Protein], isoform: str, gene: str, where: str) -> None:
