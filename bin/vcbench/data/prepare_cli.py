@@ -64,7 +64,8 @@ def main(argv: Sequence[str]) -> None:
     for name in ("proteins", "annotations"):  # the pipeline passes "" where a dataset has none
         if options[name] is not None and str(options[name]) in ("", "."):
             options[name] = None
-    from vcbench.data.prepare import Request, prepare
+    from vcbench.data.prepare import prepare
+    from vcbench.data.request import Request
 
     prepare(Request(**options))
 
