@@ -47,7 +47,7 @@ workflow PREPARE_DATASETS {
         .map { unit -> [unit.dataset, unit.split] }
         .unique()
         .groupTuple()
-        .map { dataset, splits -> [dataset, splits.sort()] }
+        .map { dataset, splits -> [dataset, splits.toSorted()] }
     SPLIT(
         PREPARE.out.perturbations
             .map { meta, perturbations -> [meta.id, meta, perturbations] }

@@ -53,6 +53,22 @@ def unitStates(plan) {
     return column < 0 ? [:] : lines.drop(1).countBy { line -> line.split('\t', -1)[column] }
 }
 
+// Last lines of a run: how many units succeeded and where the report is, or the one line that says what went wrong
+def completionSummary(outdir) {
+    def plan = file("${outdir}/tables/plan.tsv")
+    if (workflow.success && plan.exists()) {
+        def states = unitStates(plan)
+        def others = states.findAll { state, _count -> state != 'ok' }.collect { state, count -> "${count} ${state}" }.sort().join(', ')
+        log.info("units: ${states.ok ?: 0} ok${others ? ', ' + others : ''} (${outdir}/tables/plan.tsv)")
+        log.info("report: ${outdir}/report/multiqc_report.html")
+    }
+    def lines = workflow.success ? [] : (workflow.errorReport ?: '').readLines()
+    def ours = lines.reverse().find { text -> text.contains('vcb: error: ') }
+    if (ours) {
+        log.error(ours.substring(ours.indexOf('vcb: error: ')))
+    }
+}
+
 workflow PIPELINE_COMPLETION {
     take:
     ch_tables // channel: path(tables)
@@ -70,23 +86,8 @@ workflow PIPELINE_COMPLETION {
             }
         }
 
-    // the completion handler sees neither params nor functions of this script, only local values
     def outdir = params.outdir
-    def states_of = { plan -> unitStates(plan) }
-
     workflow.onComplete {
-        def plan = file("${outdir}/tables/plan.tsv")
-        if (workflow.success && plan.exists()) {
-            def states = states_of(plan)
-            def others = states.findAll { state, _count -> state != 'ok' }.collect { state, count -> "${count} ${state}" }.sort().join(', ')
-            log.info("units: ${states.ok ?: 0} ok${others ? ', ' + others : ''} (${outdir}/tables/plan.tsv)")
-            log.info("report: ${outdir}/report/multiqc_report.html")
-        }
-        else if (!workflow.success) {
-            def line = (workflow.errorReport ?: '').readLines().reverse().find { text -> text.contains('vcb: error: ') }
-            if (line) {
-                log.error(line.substring(line.indexOf('vcb: error: ')))
-            }
-        }
+        completionSummary(outdir)
     }
 }

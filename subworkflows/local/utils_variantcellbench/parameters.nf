@@ -31,8 +31,8 @@ def stopWith(message) {
 
 // "did you mean 'x'?" for the nearest name, else the known ones
 def nearest(name, known) {
-    def near = known.sort { other -> distance(name, other) }.first()
-    return distance(name, near) <= Math.max(2, name.size().intdiv(3)) ? "did you mean '${near}'?" : "known: ${known.sort().join(', ')}"
+    def near = known.toSorted { other -> distance(name, other) }.first()
+    return distance(name, near) <= Math.max(2, name.size().intdiv(3)) ? "did you mean '${near}'?" : "known: ${known.toSorted().join(', ')}"
 }
 
 // Levenshtein distance between two words

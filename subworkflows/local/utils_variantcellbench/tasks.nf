@@ -16,9 +16,10 @@ def modelCode(executable, process) {
     return codeDigest([executable] + names.collect { name -> "vcbench/models/${name}.py".toString() })
 }
 
-// One or several files as a list sorted by name, so that their order never changes a task's hash
+// One or several files as a list sorted by name, so that their order never changes a task's hash;
+// never sorted in place: the list may be on its way to other consumers
 def sortedFiles(files) {
-    return (files instanceof Collection ? files as List : [files]).unique().sort { item -> item.name }
+    return (files instanceof Collection ? files as List : [files]).toUnique().toSorted { item -> item.name }
 }
 
 // Settings of the models of a task as one JSON object {model: {setting: value}}
