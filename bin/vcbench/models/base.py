@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     import numpy as np
     import scipy.sparse as sp
 
+    from vcbench.models.profiles import Profiles
+
+#: Kinds of prediction: one mean profile per perturbation, or single cells.
+PROFILE = "profile"
+CELLS = "cells"
+
 
 @dataclass(frozen=True)
 class Perturbation:
@@ -43,6 +49,9 @@ class Vectors:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_row", {name: row for row, name in enumerate(self.ids)})
 
+    def __contains__(self, perturbation: str) -> bool:
+        return perturbation in self._row
+
     @property
     def width(self) -> int:
         """Number of dimensions D."""
@@ -52,7 +61,8 @@ class Vectors:
         """Return the (len(ids), D) float32 vectors of these perturbations, in this order."""
         missing = [name for name in ids if name not in self._row]
         if missing:
-            raise ModelError(f"encoder {self.encoder}.{self.strategy} has no vector for {', '.join(missing[:5])}")
+            shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+            raise ModelError(f"encoder {self.encoder}.{self.strategy} has no vector for {shown}")
         return self.matrix[[self._row[name] for name in ids]]
 
 
@@ -63,7 +73,8 @@ class TrainingData:
     Attributes
     ----------
     expression
-        (cells, genes) CSR float32, log1p of scaled counts, of the training, validation and control cells.
+        (cells, genes) CSR float32, log1p of scaled counts, of the training, validation and control cells,
+        rows sorted by cell barcode.
     labels
         (cells,) object array of perturbation ids; control cells are ``"control"``.
     batches
@@ -71,11 +82,14 @@ class TrainingData:
     genes
         Gene symbols, the columns of `expression`.
     train, valid
-        Perturbations of the two roles; never a test perturbation.
+        Perturbations of the two roles, sorted by id; never a test perturbation.
     vectors
-        Encoder vectors of all perturbations and of ``"control"`` (None for models that ignore the encoder).
+        Encoder vectors of the training and validation perturbations (None for models that ignore the encoder).
     counts
         (cells, genes) CSR raw counts, rows as `expression`.
+    cache
+        Results that depend on dataset, split and fold only; shared by the units of a task (`dataclasses.replace`
+        hands the same object on). Never put anything here that depends on the vectors or on settings.
     """
 
     expression: sp.csr_matrix
@@ -86,13 +100,38 @@ class TrainingData:
     valid: tuple[Perturbation, ...]
     vectors: Vectors | None
     counts: sp.csr_matrix
+    cache: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def profiles(self) -> Profiles:
+        """Mean profiles of the labels, computed once for all units of a task."""
+        if "profiles" not in self.cache:
+            from vcbench.models.profiles import Profiles
+
+            self.cache["profiles"] = Profiles(self.expression, self.labels)
+        return self.cache["profiles"]
+
+    @property
+    def train_ids(self) -> list[str]:
+        """Ids of the training perturbations."""
+        return [perturbation.id for perturbation in self.train]
+
+    @property
+    def valid_ids(self) -> list[str]:
+        """Ids of the validation perturbations."""
+        return [perturbation.id for perturbation in self.valid]
+
+    def encoded(self) -> Vectors:
+        """Return the vectors; raises :class:`ModelError` when the unit came without an encoder."""
+        return _encoded(self.vectors)
 
 
 @dataclass(frozen=True)
 class PredictionRequest:
     """What to predict: held-out perturbations, how many cells of each, and control cells to start from.
 
-    `controls` is (cells, genes) CSR float32 log1p of the training half of the controls.
+    `controls` is (cells, genes) CSR float32 log1p of the training half of the controls, sorted by barcode;
+    `vectors` holds the requested perturbations. Models that predict profiles ignore `n_cells`.
     """
 
     perturbations: tuple[Perturbation, ...]
@@ -101,18 +140,35 @@ class PredictionRequest:
     genes: tuple[str, ...]
     vectors: Vectors | None
 
+    @property
+    def ids(self) -> list[str]:
+        """Ids of the requested perturbations."""
+        return [perturbation.id for perturbation in self.perturbations]
+
+    def encoded(self) -> Vectors:
+        """Return the vectors; raises :class:`ModelError` when the unit came without an encoder."""
+        return _encoded(self.vectors)
+
+
+def _encoded(vectors: Vectors | None) -> Vectors:
+    if vectors is None:
+        raise ModelError("this model needs encoder vectors and the unit names no encoder")
+    return vectors
+
 
 @dataclass(frozen=True)
 class Prediction:
     """Predicted expression, log1p on the scale of the training data, float32.
 
     `values` is (rows, genes) and `labels` (rows,) names each row's perturbation: one row per perturbation when
-    `kind` is ``"profile"``, one per predicted cell when it is ``"cells"``.
+    `kind` is ``"profile"``, one per predicted cell when it is ``"cells"``. `basis` (rows,) optionally says what a
+    row rests on when a rule has several cases (written to `obs["basis"]`).
     """
 
     values: np.ndarray
     labels: np.ndarray
     kind: str
+    basis: np.ndarray | None = None
 
 
 @runtime_checkable
