@@ -1,0 +1,83 @@
+"""What a metric gets and what it returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vcbench.metrics.bundle import FoldTruth
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Predicted profiles of one fold, aligned to its truth.
+
+    Attributes
+    ----------
+    mean
+        (K, G) float64; NaN rows for missing predictions.
+    variance
+        (K, G) sampling variance of the mean when the prediction is a finite sample of cells, else 0.
+    n_cells
+        (K,) predicted cells; 1 for a profile, 0 for a missing prediction.
+    """
+
+    mean: np.ndarray
+    variance: np.ndarray
+    n_cells: np.ndarray
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One fold of predictions against its truth.
+
+    `pairs` is (K, R) of truth rows: prediction k is compared with truth ``pairs[k, r]``. Column 0 is k itself, the
+    other columns are label permutations, so that a score and its null come from the same code.
+    """
+
+    truth: FoldTruth
+    predicted: Predicted
+    pairs: np.ndarray
+
+    def take(self, matrix: np.ndarray) -> np.ndarray:
+        """Return (K, R) entries of a (K predictions, K truths) matrix."""
+        return np.take_along_axis(matrix, self.pairs, axis=1)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Values of one metric on one gene set.
+
+    Attributes
+    ----------
+    values
+        (K, R) by `Comparison.pairs`; NaN where undefined.
+    n_genes
+        (K,) size of the gene set.
+    truth_reason
+        (K,) why the truth makes the metric undefined, empty where it does not.
+    constant_prediction
+        (K,) whether the prediction makes it undefined by being constant.
+    flag
+        (K,) status that flags a value and keeps it, or empty.
+    """
+
+    values: np.ndarray
+    n_genes: np.ndarray
+    truth_reason: np.ndarray
+    constant_prediction: np.ndarray
+    flag: np.ndarray
+
+
+def reasons(truth: FoldTruth, *conditions: tuple[np.ndarray | bool, str]) -> np.ndarray:
+    """Return (K,) the first reason whose condition holds, empty where none does."""
+    found = np.full(len(truth.ids), "", dtype=object)
+    for condition, reason in reversed(conditions):
+        found[np.broadcast_to(condition, found.shape)] = reason
+    return found
+
+
+def flags(condition: np.ndarray, name: str) -> np.ndarray:
+    """Return (K,) `name` where the condition holds, else empty."""
+    return np.where(condition, name, "").astype(object)

@@ -1,0 +1,62 @@
+"""Reading predictions: mean profiles by perturbation on the gene axis of the truth, everything matched by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse as sp
+
+from vcbench.core import h5ad
+from vcbench.core.errors import ModelError
+from vcbench.core.h5ad import CONTROL
+from vcbench.metrics import profiles
+
+if TYPE_CHECKING:
+    import anndata as ad
+
+
+@dataclass(frozen=True)
+class PredictedProfiles:
+    """Profiles predicted for perturbations `ids`: `mean` (K, G), `n_cells` and, for cells, `variance` of the mean."""
+
+    ids: tuple[str, ...]
+    mean: np.ndarray
+    variance: np.ndarray | None
+    n_cells: np.ndarray
+
+
+def summarise(data: ad.AnnData, genes: np.ndarray, where: str) -> PredictedProfiles:
+    """Return the profiles of a prediction file on the axis `genes`.
+
+    Rows are grouped by their own label; control rows are left out (predictions carry none). Several rows of a
+    perturbation are a finite sample of cells, a single row is a profile. Raises :class:`ModelError` when genes are
+    missing or doubled, or a value is not finite.
+    """
+    if "perturbation" not in data.obs:
+        raise ModelError(f"{where}: no column obs['perturbation']")
+    found = {name: i for i, name in enumerate(data.var_names)}
+    if len(found) < data.n_vars:
+        raise ModelError(f"{where}: duplicate gene names")
+    missing = [name for name in genes if name not in found]
+    if missing:
+        raise ModelError(f"{where}: {len(missing)} of {len(genes)} genes are missing, first {', '.join(missing[:3])}")
+    values = data.X[:, [found[name] for name in genes]]
+    values = sp.csr_matrix(values) if sp.issparse(values) else np.asarray(values)
+    stored = values.data if sp.issparse(values) else values
+    if not np.isfinite(stored).all():
+        raise ModelError(f"{where}: predicted values that are not finite: {int((~np.isfinite(stored)).sum())}")
+    labels = data.obs["perturbation"].astype(str).to_numpy()
+    ids = tuple(sorted(set(labels.tolist()) - {CONTROL}))
+    # Cells of equal label are summed in a fixed order, whatever the order of rows in the file.
+    order = np.argsort(np.asarray(data.obs_names, dtype=str), kind="stable")
+    moments = profiles.moments(values[order], profiles.codes(labels[order], ids), len(ids))
+    several = bool((moments.n > 1).any())
+    return PredictedProfiles(ids, moments.mean, moments.variance_of_mean if several else None, moments.n.astype(int))
+
+
+def read(path: Path | str, genes: np.ndarray) -> PredictedProfiles:
+    """Return :func:`summarise` of a file."""
+    return summarise(h5ad.read(path), genes, Path(path).name)

@@ -1,0 +1,112 @@
+"""`vcb_score.py`: score a batch of units of one dataset and split against the truth bundle."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from vcbench.core import catalogue, cli
+from vcbench.core.errors import InputError, ModelError
+from vcbench.core.status import Status, recorded
+from vcbench.core.units import Unit
+from vcbench.metrics import bundle, compat, predictions, registry, scoring
+from vcbench.metrics.comparison import Predicted
+
+log = logging.getLogger(__name__)
+SUFFIX = ".predictions.h5ad"
+EPILOG = """Example:
+  vcb_score.py --truth tp53.variant.truth.h5ad --de tp53.variant.de.parquet \\
+    --predictions tp53.variant.f*.sclambda.esm2_650m.alt.s0.predictions.h5ad --seed 0 --out sclambda.scores.parquet
+
+All folds of a model, encoder, strategy and seed belong into one call: gene-wise metrics and nulls run over folds."""
+
+
+def unit_of(path: Path, dataset: str, split: str) -> Unit:
+    """Return the unit a prediction file belongs to, from its name; it must be of this dataset and split."""
+    if not path.name.endswith(SUFFIX):
+        raise InputError("not a prediction file name", where=str(path), expected=f"<unit>{SUFFIX}")
+    unit = Unit.parse(path.name.removesuffix(SUFFIX))
+    if (unit.dataset, unit.split) != (dataset, split):
+        raise InputError(
+            "prediction of another dataset or split", where=str(path),
+            found=f"{unit.dataset}.{unit.split}", expected=f"{dataset}.{split}",
+        )  # fmt: skip
+    return unit
+
+
+def align(truth: bundle.TruthBundle, unit: Unit, path: Path, allow_missing: bool) -> Predicted:
+    """Return the aligned predictions of a unit; raises :class:`ModelError` for missing or extra perturbations."""
+    fold = truth.fold(unit.fold)
+    found = predictions.read(path, truth.genes)
+    check_perturbations(found.ids, fold.ids, path.name, allow_missing)
+    return scoring.align(fold, found.ids, found.mean, found.variance, found.n_cells)
+
+
+def check_perturbations(found: Sequence[str], expected: Sequence[str], where: str, allow_missing: bool) -> None:
+    """Raise :class:`ModelError` unless `found` and `expected` are the same set, or differences are allowed."""
+    missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    for what, names in (("missing", missing), ("unexpected", extra)):
+        if names and not allow_missing:
+            raise ModelError(f"{where}: {len(names)} {what} perturbations, first {', '.join(names[:3])}")
+        if names:
+            log.warning("%s: %d %s perturbations, first %s", where, len(names), what, names[0])
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command line; returns 1 when no unit could be scored."""
+    parser = cli.parser("Score predictions of one dataset and split.", EPILOG)
+    parser.add_argument("--truth", required=True, type=Path, metavar="H5AD", help="truth bundle of vcb_truth.py")
+    parser.add_argument("--de", required=True, type=Path, metavar="PARQUET", help="DE table of vcb_truth.py")
+    parser.add_argument(
+        "--predictions", required=True, nargs="+", type=Path, metavar="H5AD", help="<unit>.predictions.h5ad"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the label permutations")
+    parser.add_argument("--bench-compat", action="store_true", help="also the bench_compat metrics")
+    parser.add_argument("--bench-compat-de-list", default="", help="their DE list; must be the one of the truth bundle")
+    parser.add_argument(
+        "--allow-missing", action="store_true", help="score units that lack perturbations (rows missing_pred)"
+    )
+    parser.add_argument("--assets", type=Path, default=catalogue.ASSETS, help="folder of metrics.yml")
+    parser.add_argument("--out", required=True, type=Path, metavar="PARQUET", help="score table")
+    options = parser.parse_args(argv)
+    metrics = registry.load(options.assets)
+    truth = bundle.read(options.truth, options.de)
+    dataset, split = truth.facts["dataset"], truth.facts["split"]
+    if options.bench_compat:
+        prepared = truth.facts.get("compat_list", "")
+        wanted = compat.check_list(options.bench_compat_de_list or prepared or compat.DE_LISTS[0])
+        if prepared != wanted:
+            raise InputError(
+                "no truth for these bench_compat metrics", where=str(options.truth), found=prepared or "none",
+                expected=wanted, hint="run vcb_truth.py with --bench-compat too",
+            )  # fmt: skip
+
+    units = {path: unit_of(path, dataset, split) for path in options.predictions}
+    if len(set(units.values())) < len(units):
+        raise InputError("a unit is given twice", where="--predictions")
+    aligned: dict[tuple[str, str, str, int], dict[int, Predicted]] = {}
+    failed = []
+    folder = options.out.parent
+    for path, unit in sorted(units.items(), key=lambda item: item[1]):
+        status = Status(unit.id, "score", options.seed)
+        with recorded(status):
+            found = align(truth, unit, path, options.allow_missing)
+            aligned.setdefault((unit.model, unit.encoder, unit.strategy, unit.seed), {})[unit.fold] = found
+        if status.facts["state"] != "ok":
+            log.error("%s: %s", unit.id, status.facts["reason"])
+            status.write(folder, ("numpy", "scipy"))
+            failed.append(f"{unit.id}: {status.facts['reason']}")
+    if not aligned:
+        raise ModelError(f"no unit could be scored; first {failed[0]}")
+    rows = []
+    for (model, encoder, strategy, seed), by_fold in sorted(aligned.items()):
+        collector = scoring.Rows(dataset, split, model, encoder, strategy, seed)
+        scoring.score_combination(truth, by_fold, metrics, collector, options.seed, options.bench_compat)
+        rows += collector.rows
+    import pyarrow.parquet as pq
+
+    header = {name: truth.facts[name] for name in ("dataset", "split", "axis_sha256", "truth_sha256")}
+    header |= {"n_genes": len(truth.genes), "bench_compat_de_list": truth.facts.get("compat_list", "")}
+    pq.write_table(scoring.to_table(rows, header), options.out)
+    return 0

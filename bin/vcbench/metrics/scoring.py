@@ -1,0 +1,447 @@
+"""Scoring one model combination over its folds: values, nulls and the no-skill rows, as one long table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vcbench.core import seeds
+from vcbench.metrics import compat, contract, delta, discrimination, genewise, recovery
+from vcbench.metrics.bundle import FoldTruth, TruthBundle
+from vcbench.metrics.comparison import Comparison, Outcome, Predicted
+from vcbench.metrics.registry import Metric
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: Metrics computed fold by fold. A new metric is an entry in assets/metrics.yml and a function here.
+BY_FOLD: dict[str, Callable[[Comparison, str], Outcome]] = {
+    "mse": delta.squared_error,
+    "nmse_ctrl_num": delta.nmse_error,
+    "nmse_ctrl_den": delta.nmse_effect,
+    "pearson": delta.pearson,
+    "dpearson_ctrl": delta.dpearson_ctrl,
+    "dpearson_pm": delta.dpearson_pm,
+    "r2w_delta": delta.r2w_delta,
+    "c_acc": discrimination.c_acc,
+    "c_acc_ctrl": discrimination.c_acc_ctrl,
+    "ap_de": recovery.ap_de,
+    "ap_de_lift": recovery.ap_de_lift,
+    "bench_compat_mse_cw_de": compat.mse_cw_de,
+    "bench_compat_pcc_cw_de": compat.pcc_cw_de,
+    "bench_compat_dpcc_cw_de": compat.dpcc_cw_de,
+    "bench_compat_dspcc_cw_de": compat.dspcc_cw_de,
+    "bench_compat_c_acc": compat.c_acc,
+    "bench_compat_mse_gw": compat.mse_gw,
+    "bench_compat_auprc": compat.auprc,
+}
+
+
+def _gw_pearson_wf(true: np.ndarray, predicted: np.ndarray, folds: np.ndarray) -> genewise.Genewise:
+    return genewise.correlation(true, predicted, folds, contract.MIN_PERTURBATIONS_GENEWISE, "single_pert")
+
+
+def _gw_nmse(true: np.ndarray, predicted: np.ndarray, folds: np.ndarray) -> genewise.Genewise:
+    return genewise.normalised_error(true, predicted)
+
+
+def _pooled_pearson(true: np.ndarray, predicted: np.ndarray, folds: np.ndarray) -> genewise.Genewise:
+    return genewise.correlation(true, predicted, np.zeros_like(folds), 3, "single_pert")
+
+
+#: Metrics computed over all folds at once from (perturbations, genes) profiles and the fold of each row.
+OVER_FOLDS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], genewise.Genewise]] = {
+    "gw_pearson_wf": _gw_pearson_wf,
+    "gw_nmse": _gw_nmse,
+    "bench_compat_pcc_gw": _pooled_pearson,
+}
+
+COLUMNS = (
+    "dataset", "split", "fold", "model", "encoder", "strategy", "seed", "perturbation", "metric", "gene_set", "value",
+    "n_genes", "n_cells_true", "n_cells_pred", "status", "n_perturbations", "n_folds",
+)  # fmt: skip
+KEYS = COLUMNS[:10]
+_INTEGERS = ("fold", "seed", "n_genes", "n_cells_true", "n_cells_pred", "n_perturbations", "n_folds")
+
+
+@dataclass
+class Rows:
+    """Collects score rows of one dataset, split and (model, encoder, strategy, seed)."""
+
+    dataset: str
+    split: str
+    model: str
+    encoder: str = "none"
+    strategy: str = "none"
+    seed: int = 0
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def add(
+        self, fold: int, perturbation: str, metric: str, gene_set: str, value: float, n_genes: int = 0,
+        n_cells_true: int = 0, n_cells_pred: int = 0, status: str = contract.OK, n_perturbations: int = 1,
+        n_folds: int = 1, model: str = "",
+    ) -> None:  # fmt: skip
+        """Add one row; `model` replaces the collector's model id."""
+        self.rows.append((
+            self.dataset, self.split, int(fold), model or self.model, self.encoder, self.strategy, int(self.seed),
+            perturbation, metric, gene_set, float(value), int(n_genes), int(n_cells_true), int(n_cells_pred), status,
+            int(n_perturbations), int(n_folds),
+        ))  # fmt: skip
+
+
+def to_table(rows: Iterable[tuple[Any, ...]], header: Mapping[str, Any]) -> pa.Table:
+    """Return the score table sorted by its keys, with `header` as metadata."""
+    import json
+
+    import pyarrow as pa
+
+    ordered = sorted(rows, key=lambda row: row[:10])
+    columns = list(zip(*ordered, strict=True)) if ordered else [()] * len(COLUMNS)
+    types = {name: pa.int32() for name in _INTEGERS} | {"value": pa.float64()}
+    named = dict(zip(COLUMNS, columns, strict=True))
+    table = pa.table({name: pa.array(list(found), types.get(name, pa.string())) for name, found in named.items()})
+    return table.replace_schema_metadata({"vcbench": json.dumps(dict(header), sort_keys=True)})
+
+
+def permutations(bundle: TruthBundle, fold: FoldTruth, seed: int, n: int = contract.N_PERMUTATIONS) -> np.ndarray:
+    """Return (K, 1 + n) truth rows: the perturbation itself, then `n` label permutations within the fold.
+
+    They depend on seed, dataset, split and fold only, so every model meets the same permutations.
+    """
+    k = len(fold.ids)
+    columns = [np.arange(k)]
+    for number in range(n):
+        purpose = ("shuffled labels", bundle.facts["dataset"], bundle.facts["split"], fold.fold, number)
+        columns.append(seeds.stream(seed, *purpose).permutation(k))
+    return np.stack(columns, axis=1)
+
+
+def align(
+    fold: FoldTruth, ids: Sequence[str], mean: np.ndarray, variance: np.ndarray | None, n_cells: np.ndarray
+) -> Predicted:
+    """Return predictions in the order of the truth, matched by label; missing perturbations become NaN rows.
+
+    `variance` (rows, G) is the sampling variance of the means of predicted cells, None for profiles. A prediction that
+    equals the training control mean is the mean of those cells and gets their sampling variance (metrics.md 11.1.2).
+    """
+    row = {name: i for i, name in enumerate(ids)}
+    k, g = fold.profile.shape
+    aligned = Predicted(np.full((k, g), np.nan), np.zeros((k, g)), np.zeros(k, dtype=np.int64))
+    for i, name in enumerate(fold.ids):
+        if name not in row:
+            continue
+        profile = mean[row[name]]
+        aligned.mean[i] = profile
+        aligned.n_cells[i] = n_cells[row[name]]
+        if variance is not None:
+            aligned.variance[i] = np.nan_to_num(variance[row[name]])
+        scale = max(1.0, float(np.abs(profile).max()))
+        if np.abs(profile - fold.control_b).max() <= contract.TOLERANCE * scale:
+            aligned.variance[i] = np.nan_to_num(fold.control_b_variance)
+    return aligned
+
+
+def statuses(outcome: Outcome, predicted: Predicted) -> np.ndarray:
+    """Return (K,) statuses: what the truth excludes comes first, so that it is excluded for every model alike."""
+    status = np.where(outcome.flag != "", outcome.flag, contract.OK).astype(object)
+    status[outcome.constant_prediction] = "const_pred"
+    status[predicted.n_cells == 0] = "missing_pred"
+    excluded = outcome.truth_reason != ""
+    status[excluded] = outcome.truth_reason[excluded]
+    return status
+
+
+def _defined(outcome: Outcome, pairs: np.ndarray) -> np.ndarray:
+    """Return the values with those of excluded truths and of undefined predictions as NaN."""
+    values = np.where((outcome.truth_reason != "")[pairs], np.nan, outcome.values)
+    values[outcome.constant_prediction, 0] = np.nan
+    return values
+
+
+def _wanted(metrics: Mapping[str, Metric], bench_compat: bool) -> list[tuple[Metric, str]]:
+    return [(m, s) for m in metrics.values() if bench_compat or not m.compat for s in m.gene_sets]
+
+
+def _nanmean(values: np.ndarray, axis: int) -> np.ndarray:
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, values, 0.0).sum(axis) / known.sum(axis)
+
+
+def set_name(bundle: TruthBundle, gene_set: str) -> str:
+    """Return the name a gene set has in the table: compat lists are written with the name of the list."""
+    return bundle.facts.get("compat_list", gene_set) if gene_set == "listed" else gene_set
+
+
+def score_combination(
+    bundle: TruthBundle, predictions: Mapping[int, Predicted], metrics: Mapping[str, Metric], rows: Rows, seed: int,
+    bench_compat: bool = False, nulls: bool = True,
+) -> None:  # fmt: skip
+    """Add all rows of one (model, encoder, strategy, seed) to `rows`.
+
+    Parameters
+    ----------
+    predictions
+        By fold number; a fold that is missing shortens the gene-wise metrics, which are then flagged `missing_pred`.
+    seed
+        Of the label permutations.
+    nulls
+        Whether to add the `shuffled_labels:<model>` rows: per permutation the value of each metric over all folds.
+    """
+    folds = [bundle.fold(number) for number in sorted(predictions)]
+    pairs = {f.fold: permutations(bundle, f, seed, contract.N_PERMUTATIONS if nulls else 0) for f in folds}
+    wanted = _wanted(metrics, bench_compat)
+    values: dict[tuple[str, str], list[np.ndarray]] = {}
+    for fold in folds:
+        comparison = Comparison(fold, predictions[fold.fold], pairs[fold.fold])
+        for metric, gene_set in wanted:
+            if metric.id not in BY_FOLD:
+                continue
+            outcome = BY_FOLD[metric.id](comparison, gene_set)
+            found = _defined(outcome, comparison.pairs)
+            values.setdefault((metric.id, gene_set), []).append(found)
+            status = statuses(outcome, comparison.predicted)
+            for k, name in enumerate(fold.ids):
+                keep = status[k] == contract.OK or status[k] in contract.FLAGS
+                rows.add(
+                    fold.fold, name, metric.id, set_name(bundle, gene_set), found[k, 0] if keep else np.nan,
+                    outcome.n_genes[k], fold.n_cells[k], comparison.predicted.n_cells[k], status[k],
+                )  # fmt: skip
+        for metric, gene_set in wanted:
+            if metric.numerator:
+                _add_ratio(rows, fold, comparison, metric, gene_set, values)
+    if nulls:
+        _add_fold_nulls(bundle, rows, wanted, values, len(folds))
+    for metric, gene_set in wanted:
+        if metric.id in OVER_FOLDS:
+            _add_over_folds(bundle, rows, folds, predictions, pairs, metric, gene_set)
+
+
+def _add_ratio(
+    rows: Rows, fold: FoldTruth, comparison: Comparison, metric: Metric, gene_set: str, values: dict[Any, Any]
+) -> None:
+    """Add the row of one fold of a ratio of sums."""
+    top, bottom = (values[name, gene_set][-1][:, 0] for name in (metric.numerator, metric.denominator))
+    both = ~np.isnan(top) & ~np.isnan(bottom)
+    total = float(bottom[both].sum())
+    status = contract.OK if both.any() else "missing_pred" if (comparison.predicted.n_cells == 0).any() else "few_cells"
+    if both.any() and total <= 0:
+        status = "no_de"
+    n_genes = len(fold.gene_set(gene_set).index[0]) if fold.ids else 0
+    rows.add(
+        fold.fold, "", metric.id, gene_set,
+        float(top[both].sum()) / total if status == contract.OK else np.nan, n_genes, int(fold.n_cells[both].sum()),
+        int(comparison.predicted.n_cells[both].sum()), status, int(both.sum()),
+    )  # fmt: skip
+
+
+def _add_fold_nulls(
+    bundle: TruthBundle, rows: Rows, wanted: list[tuple[Metric, str]], values: dict[Any, list[np.ndarray]], n_folds: int
+) -> None:
+    """Add the null values over all folds, one row per permutation and metric."""
+    null = f"{contract.SHUFFLED_LABELS}:{rows.model}"
+    for metric, gene_set in wanted:
+        if metric.level == "term" or (metric.id not in BY_FOLD and not metric.numerator):
+            continue
+        if metric.numerator:
+            top, bottom = (np.concatenate(values[name, gene_set]) for name in (metric.numerator, metric.denominator))
+            both = ~np.isnan(top) & ~np.isnan(bottom)
+            total = np.where(both, bottom, 0.0).sum(0)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                found = np.where(total > 0, np.where(both, top, 0.0).sum(0) / total, np.nan)
+            n = both.sum(0)
+        else:
+            every = np.concatenate(values[metric.id, gene_set])
+            found, n = _nanmean(every, 0), (~np.isnan(every)).sum(0)
+        for number in range(1, len(found)):
+            rows.add(
+                contract.ALL_FOLDS, f"permutation_{number:02d}", metric.id, set_name(bundle, gene_set), found[number],
+                n_perturbations=n[number], n_folds=n_folds, model=null,
+                status=contract.OK if n[number] else "const_pred",
+            )  # fmt: skip
+
+
+def _add_over_folds(
+    bundle: TruthBundle, rows: Rows, folds: list[FoldTruth], predictions: Mapping[int, Predicted],
+    pairs: Mapping[int, np.ndarray], metric: Metric, gene_set: str,
+) -> None:  # fmt: skip
+    """Add a gene-wise metric: its value, the jack-knife terms of its perturbations and its null."""
+    axis = np.flatnonzero(bundle.eligible) if gene_set == "eligible" else np.arange(len(bundle.genes))
+    present, true, predicted, number, names, shuffled = [], [], [], [], [], []
+    for fold in folds:
+        p = predictions[fold.fold]
+        usable = fold.n_cells >= contract.MIN_CELLS_PROFILE
+        usable &= ~np.isnan(fold.profile).any(axis=1)
+        both = usable & (p.n_cells > 0)
+        present.append(both)
+        true.append(fold.profile[both][:, axis])
+        predicted.append(p.mean[both][:, axis])
+        number.append(np.full(both.sum(), fold.fold))
+        names += [name for name, known in zip(fold.ids, both, strict=True) if known]
+        # Truths of the permuted labels; one that is unusable is left out of that permutation.
+        columns = pairs[fold.fold][both]
+        shuffled.append((columns, usable, fold.profile[:, axis], p.mean[both][:, axis]))
+    folds_of = np.concatenate(number)
+    result = OVER_FOLDS[metric.id](np.concatenate(true), np.concatenate(predicted), folds_of)
+    cells_true = sum(int(fold.n_cells[both].sum()) for fold, both in zip(folds, present, strict=True))
+    cells_pred = sum(int(predictions[f.fold].n_cells[both].sum()) for f, both in zip(folds, present, strict=True))
+    expected = sum(int((f.n_cells >= contract.MIN_CELLS_PROFILE).sum()) for f in bundle.folds)
+    status = result.status
+    if status == contract.OK and len(names) < expected:
+        status = "missing_pred"  # the value stands, over fewer perturbations
+    rows.add(
+        contract.ALL_FOLDS, "", metric.id, gene_set, result.value, result.n_genes, cells_true, cells_pred, status,
+        len(names), len(folds),
+    )  # fmt: skip
+    terms = dict(zip(zip(folds_of.tolist(), names, strict=True), result.terms.tolist(), strict=True))
+    for fold in folds:
+        for k, name in enumerate(fold.ids):
+            known = (fold.fold, name) in terms
+            if known:
+                reason = result.status
+            else:
+                reason = "few_cells" if fold.n_cells[k] < contract.MIN_CELLS_PROFILE else "missing_pred"
+            rows.add(
+                fold.fold, name, metric.jackknife, gene_set, terms.get((fold.fold, name), np.nan), result.n_genes,
+                fold.n_cells[k], predictions[fold.fold].n_cells[k], reason,
+            )  # fmt: skip
+    null = f"{contract.SHUFFLED_LABELS}:{rows.model}"
+    for column in range(1, next(iter(pairs.values())).shape[1]):
+        parts = [(profile[c[:, column]][ok[c[:, column]]], p[ok[c[:, column]]]) for c, ok, profile, p in shuffled]
+        which = np.concatenate([np.full(len(t), f.fold) for (t, _), f in zip(parts, folds, strict=True)])
+        value = OVER_FOLDS[metric.id](
+            np.concatenate([t for t, _ in parts]), np.concatenate([p for _, p in parts]), which
+        )
+        rows.add(
+            contract.ALL_FOLDS, f"permutation_{column:02d}", metric.id, gene_set, value.value, value.n_genes,
+            n_perturbations=len(which), n_folds=len(folds), status=value.status, model=null,
+        )  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Rows of the evaluator: what a prediction without skill scores, the split-half ceiling, facts of the truth.
+
+
+def train_mean_prediction(fold: FoldTruth) -> Predicted:
+    """Return the training mean as prediction for every test perturbation."""
+    k, g = fold.profile.shape
+    return Predicted(np.tile(fold.train_mean, (k, 1)), np.zeros((k, g)), np.ones(k, dtype=np.int64))
+
+
+def add_no_skill(bundle: TruthBundle, metrics: Mapping[str, Metric], rows: Rows, bench_compat: bool = False) -> None:
+    """Add per perturbation and metric the no-skill value and, as status, why the truth excludes it (else ``ok``).
+
+    These rows are the complete list of what should be scored: the aggregate left-joins every model onto them.
+    """
+    for metric, gene_set in _wanted(metrics, bench_compat):
+        name = set_name(bundle, gene_set)
+        if metric.id in OVER_FOLDS:
+            n_genes = int(bundle.eligible.sum()) if gene_set == "eligible" else _varying(bundle)
+            expected = sum(int((f.n_cells >= contract.MIN_CELLS_PROFILE).sum()) for f in bundle.folds)
+            rows.add(contract.ALL_FOLDS, "", metric.id, name, float(metric.no_skill), n_genes, n_perturbations=expected,
+                     n_folds=len(bundle.folds))  # fmt: skip
+            for fold in bundle.folds:
+                for k, perturbation in enumerate(fold.ids):
+                    few = fold.n_cells[k] < contract.MIN_CELLS_PROFILE
+                    rows.add(fold.fold, perturbation, metric.jackknife, name, np.nan if few else float(metric.no_skill),
+                             n_genes, fold.n_cells[k], status="few_cells" if few else contract.OK)  # fmt: skip
+            continue
+        if metric.id not in BY_FOLD:
+            continue
+        for fold in bundle.folds:
+            pairs = np.arange(len(fold.ids))[:, None]
+            outcome = BY_FOLD[metric.id](Comparison(fold, train_mean_prediction(fold), pairs), gene_set)
+            baseline = _no_skill(metric, gene_set, fold, outcome)
+            for k, perturbation in enumerate(fold.ids):
+                reason = outcome.truth_reason[k]
+                rows.add(fold.fold, perturbation, metric.id, name, np.nan if reason else baseline[k],
+                         outcome.n_genes[k], fold.n_cells[k], status=reason or contract.OK)  # fmt: skip
+
+
+def _varying(bundle: TruthBundle) -> int:
+    """Return the number of genes whose true profile varies over test perturbations."""
+    true = np.concatenate([fold.profile[fold.n_cells >= contract.MIN_CELLS_PROFILE] for fold in bundle.folds])
+    return int((~contract.constant((true - true.mean(0)).T, true.T)).sum()) if len(true) else 0
+
+
+def _no_skill(metric: Metric, gene_set: str, fold: FoldTruth, outcome: Outcome) -> np.ndarray:
+    """Return (K,) the value of a prediction without skill."""
+    n = len(fold.ids)
+    if metric.no_skill == "train_mean":
+        return outcome.values[:, 0]
+    if metric.no_skill == "denominator":
+        return delta.effect(fold, gene_set)
+    if metric.no_skill in ("prevalence", "constant_area"):
+        if metric.no_skill == "prevalence":
+            pairs = np.arange(n)[:, None]
+            positive, size = recovery.prevalence(Comparison(fold, train_mean_prediction(fold), pairs), gene_set)
+            return positive / np.maximum(size, 1)
+        return (1 + fold.compat_label.mean(1)) / 2
+    return np.full(n, float(metric.no_skill))
+
+
+def half_truths(fold: FoldTruth, seed: int) -> tuple[FoldTruth, FoldTruth]:
+    """Return the fold with the first and with the second half of each perturbation's cells as its truth.
+
+    Gene sets, labels and weights stay those of all cells; sampling variances are those of the halves.
+    """
+    n, first = fold.n_cells[:, None].astype(np.float64), fold.n_first[:, None].astype(np.float64)
+    one = fold.first_half[seed]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        other = (n * fold.profile - first * one) / (n - first)
+        spread = fold.variance * n
+        halves = [(one, first), (other, n - first)]
+        return tuple(  # type: ignore[return-value]
+            replace(fold, profile=half, weight_profile=half, variance=spread / size) for half, size in halves
+        )
+
+
+def _sample(fold: FoldTruth) -> Predicted:
+    """Return the truth of a fold as a prediction made of a finite sample of cells."""
+    known = ~np.isnan(fold.profile).any(axis=1)
+    return Predicted(fold.profile, np.nan_to_num(fold.variance), np.where(known, fold.n_cells // 2, 0))
+
+
+def add_tech_duplicate(
+    bundle: TruthBundle, metrics: Mapping[str, Metric], rows: Rows, bench_compat: bool = False
+) -> None:
+    """Add the split-half ceiling: half of a perturbation's cells predicts the other, both ways, mean of the seeds."""
+    n_seeds = bundle.folds[0].first_half.shape[0]
+    collected: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
+    for seed in range(n_seeds):
+        halves = [half_truths(fold, seed) for fold in bundle.folds]
+        for truth_side in (0, 1):
+            part = Rows(rows.dataset, rows.split, contract.TECH_DUPLICATE)
+            truths = tuple(pair[truth_side] for pair in halves)
+            predictions = {pair[0].fold: _sample(pair[1 - truth_side]) for pair in halves}
+            score_combination(
+                replace(bundle, folds=truths), predictions, metrics, part, 0, bench_compat=bench_compat, nulls=False
+            )
+            for row in part.rows:
+                collected.setdefault(row[:10], []).append(row)
+    for found in collected.values():
+        values = np.array([row[10] for row in found])
+        status = found[0][14]
+        if np.isnan(values).all():
+            status = "few_cells" if status in (contract.OK, "missing_pred", *contract.FLAGS) else status
+        rows.rows.append((*found[0][:10], float(_nanmean(values, 0)), *found[0][11:14], status, *found[0][15:]))
+
+
+def add_truth_facts(bundle: TruthBundle, rows: Rows) -> None:
+    """Add per perturbation the number of significant genes and the number and share of positives (`expr_nt`)."""
+    for fold in bundle.folds:
+        genes = fold.gene_set("expr_nt")
+        for k, (name, index) in enumerate(zip(fold.ids, genes.index, strict=True)):
+            few = fold.n_cells[k] < contract.MIN_CELLS_DE
+            positive = int(fold.positive[k, index].sum())
+            facts = {
+                "de_nsig_true": len(np.intersect1d(fold.significant[k], index)),
+                "de_n_positive": positive,
+                "de_prevalence": positive / len(index) if len(index) else np.nan,
+            }
+            for metric, value in facts.items():
+                rows.add(fold.fold, name, metric, "expr_nt", np.nan if few else value, len(index), fold.n_cells[k],
+                         status="few_cells" if few else contract.OK)  # fmt: skip

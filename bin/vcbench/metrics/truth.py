@@ -1,0 +1,309 @@
+"""Building the truth of one dataset and split: profiles, references, gene sets, weights, halves. Pure of files."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vcbench.core import seeds
+from vcbench.core.errors import InputError
+from vcbench.core.h5ad import CONTROL
+from vcbench.metrics import bundle, compat, contract, de, genewise, profiles
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The measured cells: log1p expression (cells, G) CSR, perturbation labels and control halves, sorted by barcode.
+
+    `half` is ``A`` (held out for evaluation) or ``B`` (training) for control cells, anything for others; `target_sum`
+    is the sum of counts to which a cell was scaled before log1p.
+    """
+
+    expression: sp.csr_matrix
+    labels: np.ndarray
+    half: np.ndarray
+    genes: np.ndarray
+    target_sum: float
+
+
+def sorted_cells(
+    expression: sp.csr_matrix, barcodes: Sequence[str], labels: np.ndarray, half: np.ndarray, genes: np.ndarray,
+    target_sum: float, where: str,
+) -> Cells:  # fmt: skip
+    """Return the cells in the order of their barcodes, so that nothing depends on the order of rows in a file."""
+    barcodes = np.asarray(barcodes, dtype=str)
+    order = np.argsort(barcodes, kind="stable")
+    ordered = barcodes[order]
+    repeated = np.flatnonzero(ordered[1:] == ordered[:-1])
+    if len(repeated):
+        raise InputError(
+            "duplicate cell barcode", where=where, found=ordered[repeated[0]], hint="make obs names unique"
+        )
+    expression = expression[order].tocsr()
+    expression.sort_indices()
+    return Cells(expression, np.asarray(labels, dtype=object)[order], np.asarray(half, dtype=object)[order],
+                 np.asarray(genes, dtype=object), float(target_sum))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Training and test perturbations of one fold."""
+
+    fold: int
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+def overestimated_t(group: profiles.Moments, rest: profiles.Moments) -> np.ndarray:
+    """Return |t| (groups, G) with the rest's sampling variance taken as if it had as few cells as the group."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.abs((group.mean - rest.mean) / np.sqrt((group.variance + rest.variance) / group.n[:, None]))
+
+
+def weights_from_t(t: np.ndarray) -> np.ndarray:
+    """Return (groups, G) weights: |t| min-max scaled over genes, squared, divided by the sum; all equal gives zeros."""
+    t = np.where(np.isfinite(t), t, np.nan)
+    low = np.nanmin(np.where(np.isnan(t), np.inf, t), axis=1, keepdims=True)
+    high = np.nanmax(np.where(np.isnan(t), -np.inf, t), axis=1, keepdims=True)
+    spread = high - low
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scaled = np.where((spread > 0) & np.isfinite(spread), np.nan_to_num((t - low) / spread) ** 2, 0.0)
+        total = scaled.sum(1, keepdims=True)
+        return np.where(total > 0, scaled / total, 0.0)
+
+
+def _third(cells: Cells, names: Sequence[str], code: np.ndarray, seed: int, dataset: str) -> np.ndarray:
+    """Return group codes of a seeded third of the cells of each perturbation with enough of them, -1 elsewhere."""
+    third = np.full(len(code), -1)
+    for group, name in enumerate(names):
+        at = np.flatnonzero(code == group)
+        if len(at) >= contract.MIN_CELLS_WEIGHT_THIRD:
+            order = seeds.stream(seed, "weight third", dataset, name).permutation(len(at))
+            third[at[order[: len(at) // 3]]] = group
+    return third
+
+
+def _halves(code: np.ndarray, names: Sequence[str], seed: int, dataset: str, number: int) -> np.ndarray:
+    """Return group codes of a seeded half of the cells of each perturbation with enough of them, -1 elsewhere."""
+    half = np.full(len(code), -1)
+    for group, name in enumerate(names):
+        at = np.flatnonzero(code == group)
+        if len(at) >= contract.MIN_CELLS_HALVES:
+            order = seeds.stream(seed, "halves", dataset, number, name).permutation(len(at))
+            half[at[order[: len(at) // 2]]] = group
+    return half
+
+
+def build(
+    cells: Cells, folds: Sequence[Roles], targets: Mapping[str, Sequence[str]], facts: dict[str, Any], seed: int,
+    bench_compat_list: str = "",
+) -> tuple[bundle.TruthBundle, list[de.DeRow]]:  # fmt: skip
+    """Return the truth bundle and the rows of its DE table.
+
+    Parameters
+    ----------
+    folds
+        Train and test perturbations; every one must have cells.
+    targets
+        Perturbed genes by perturbation (those off the axis are ignored).
+    facts
+        Dataset, split, input hashes; extended and stored in the bundle.
+    bench_compat_list
+        DE list of the `bench_compat_*` metrics, empty for none.
+    """
+    names = sorted({name for roles in folds for name in (*roles.train, *roles.test)})
+    tests = sorted({name for roles in folds for name in roles.test})
+    code = profiles.codes(cells.labels, names)
+    control = cells.labels == CONTROL
+    in_a, in_b = control & (cells.half == "A"), control & (cells.half == "B")
+    without = [
+        name for name, n in zip(names, np.bincount(code[code >= 0], minlength=len(names)), strict=True) if n == 0
+    ]
+    if without:
+        raise InputError(f"no cells of {', '.join(without[:5])}", where=f"{facts['dataset']}, folds")
+
+    log.info("profiles of %d perturbations, %d cells, %d genes", len(names), len(code), len(cells.genes))
+    every = profiles.moments(cells.expression, code, len(names))
+    halves_of_control = profiles.moments(cells.expression, np.where(in_a, 0, np.where(in_b, 1, -1)), 2)
+    a, b = halves_of_control[[0]], halves_of_control[[1]]
+    all_control = halves_of_control.pooled()
+    detected = cells.expression.copy()
+    detected.data = (detected.data > 0).astype(np.float32)
+    detections = profiles.moments(detected, np.where(in_b, len(names), code), len(names) + 1)
+    linear = cells.expression.astype(np.float64)
+    linear.data = np.expm1(linear.data)
+    linear_moments = profiles.moments(linear, np.where(in_a, len(names), code), len(names) + 1)
+    weights = _weights(cells, names, code, every, seed, facts["dataset"])
+    first_halves = [
+        profiles.moments(cells.expression, _halves(code, names, seed, facts["dataset"], number), len(names))
+        for number in range(contract.N_HALF_SPLITS)
+    ]
+
+    log.info("rank-sum tests of %d perturbations", len(tests))
+    row = {name: i for i, name in enumerate(names)}
+    test_groups = np.full(len(code), -2)
+    test_code = profiles.codes(cells.labels, tests)
+    test_groups[test_code >= 0] = test_code[test_code >= 0]
+    test_groups[in_a] = -1
+    enough = in_a.any() and bool(tests)
+    z, p = de.rank_sum(cells.expression, test_groups, len(tests)) if enough else (np.zeros((len(tests), 0)),) * 2
+    log2fc = de.log2_fold_change(linear_moments.mean[:-1], linear_moments.mean[-1], cells.target_sum)
+
+    position = {gene: i for i, gene in enumerate(cells.genes)}
+    wilcoxon = None
+    if bench_compat_list == "readme_wilcoxon":
+        groups = test_groups.copy()
+        groups[control] = -1
+        wilcoxon = de.rank_sum(cells.expression, groups, len(tests))[1]
+    truths, de_rows = [], []
+    for roles in sorted(folds, key=lambda roles: roles.fold):
+        ids = tuple(sorted(roles.test))
+        at, train = np.array([row[name] for name in ids], dtype=int), [row[name] for name in sorted(roles.train)]
+        seen = detections[train].pooled()
+        control_share = detections.mean[-1]
+        expressed = (seen.mean[0] >= contract.EXPRESSED_SHARE) | (control_share >= contract.EXPRESSED_SHARE)
+        tested = np.flatnonzero(expressed)
+        significant, positive = [], np.zeros((len(ids), len(cells.genes)), dtype=bool)
+        for k, name in enumerate(ids):
+            if not enough or every.n[row[name]] < contract.MIN_CELLS_DE:
+                significant.append(np.array([], dtype=np.int64))
+                continue
+            test = tests.index(name)
+            result = de.test_row(roles.fold, name, tested, z[test], p[test], log2fc[row[name]], cells.genes)
+            de_rows.append(result)
+            significant.append(bundle.select_significant(tested, result.rank))
+            positive[k, tested[bundle.select_positive(result.p_adj, result.log2fc)]] = True
+        halves = np.stack([half.mean[at] for half in first_halves])
+        truth = bundle.FoldTruth(
+            fold=roles.fold,
+            ids=ids,
+            n_cells=every.n[at].astype(np.int64),
+            profile=every.mean[at],
+            variance=np.nan_to_num(every.variance_of_mean[at]),
+            control_a=a.mean[0],
+            control_a_variance=np.nan_to_num(a.variance_of_mean[0]),
+            control_b=b.mean[0],
+            control_b_variance=np.nan_to_num(b.variance_of_mean[0]),
+            control_all=all_control.mean[0],
+            train_mean=every.mean[train].mean(axis=0),
+            expressed=expressed,
+            targets=tuple(
+                np.array(sorted({position[g] for g in targets.get(name, ()) if g in position}), dtype=np.int64)
+                for name in ids
+            ),
+            weights=weights.weights[at],
+            weight_profile=weights.profile[at],
+            weights_shared=weights.shared[at],
+            first_half=halves,
+            n_first=first_halves[0].n[at].astype(np.int64),
+            significant=tuple(significant),
+            positive=positive,
+            cell_mean=every[at].pooled().mean[0],
+        )
+        if bench_compat_list:
+            tested_rows = [tests.index(name) for name in ids]
+            truth = _with_compat(
+                truth, bench_compat_list, every[at], all_control, cells.genes,
+                None if wilcoxon is None else wilcoxon[tested_rows], log2fc[at],
+            )  # fmt: skip
+        truths.append(truth)
+    facts = {
+        **facts,
+        "seed": seed,
+        "axis_sha256": bundle.axis_hash(cells.genes),
+        "target_sum": cells.target_sum,
+        "n_control_a": int(a.n[0]),
+        "n_control_b": int(b.n[0]),
+        "weights_rest": "all other perturbed cells of the dataset that the folds use, controls excluded",
+        "train_mean_sha256": {
+            str(truth.fold): hashlib.sha256(np.ascontiguousarray(truth.train_mean).tobytes()).hexdigest()
+            for truth in truths
+        },
+        **({"compat_list": bench_compat_list} if bench_compat_list else {}),
+    }
+    reliability, eligible = _reliability(truths)
+    result = bundle.TruthBundle(cells.genes, tuple(truths), reliability, eligible, facts)
+    result.facts["truth_sha256"] = _digest(result)
+    return result, de_rows
+
+
+@dataclass(frozen=True)
+class _Weights:
+    weights: np.ndarray
+    profile: np.ndarray
+    shared: np.ndarray
+
+
+def _weights(
+    cells: Cells, names: list[str], code: np.ndarray, every: profiles.Moments, seed: int, dataset: str
+) -> _Weights:
+    """Return weights of the weighted R2 and the profiles they are applied to, from disjoint cells where possible."""
+    third = profiles.moments(cells.expression, _third(cells, names, code, seed, dataset), len(names))
+    split = third.n > 0
+    group = profiles.Moments(
+        np.where(split, third.n, every.n),
+        np.where(split[:, None], third.total, every.total),
+        np.where(split[:, None], third.squares, every.squares),
+    )
+    pooled = every.pooled()
+    rest = profiles.Moments(pooled.n - every.n, pooled.total - every.total, pooled.squares - every.squares)
+    profile = np.where(split[:, None], (every - third).mean, every.mean)
+    return _Weights(weights_from_t(overestimated_t(group, rest)), profile, ~split)
+
+
+def _with_compat(
+    truth: bundle.FoldTruth, list_name: str, group: profiles.Moments, control: profiles.Moments, genes: np.ndarray,
+    wilcoxon: np.ndarray | None, log2fc: np.ndarray,
+) -> bundle.FoldTruth:  # fmt: skip
+    """Return the fold with its compat gene lists and compat DE labels."""
+    mean, variance, n = group.mean, np.nan_to_num(group.variance), group.n
+    c, c_variance, n_c = control.mean[0], np.nan_to_num(control.variance[0]), int(control.n[0])
+    listed, label = [], np.zeros(mean.shape, dtype=bool)
+    for k in range(len(truth.ids)):
+        if list_name == "gears_ttest":
+            listed.append(compat.gears_list(mean[k], variance[k], int(n[k]), c, c_variance, n_c, genes))
+        else:
+            adjusted = de.benjamini_hochberg(wilcoxon[k])
+            listed.append(compat.wilcoxon_list(adjusted, log2fc[k], mean[k], c, genes))
+        label[k] = compat.labels(mean[k], variance[k], int(n[k]), c, c_variance, n_c)
+    return replace(truth, listed=tuple(listed), compat_label=label)
+
+
+def _reliability(truths: list[bundle.FoldTruth]) -> tuple[np.ndarray, np.ndarray]:
+    """Return (G,) split-half correlation over test perturbations (folds centred, mean of the seeds) and eligibility."""
+    n_genes = len(truths[0].expressed)
+    known = [~np.isnan(truth.first_half[0]).any(axis=1) for truth in truths]
+    number = np.concatenate([np.full(k.sum(), truth.fold) for k, truth in zip(known, truths, strict=True)])
+    if len(number) < contract.MIN_PERTURBATIONS_GENEWISE:
+        return np.full(n_genes, np.nan), np.zeros(n_genes, dtype=bool)
+    found = []
+    for seed in range(truths[0].first_half.shape[0]):
+        first, second = [], []
+        for truth, use in zip(truths, known, strict=True):
+            n, n_first = truth.n_cells[use][:, None], truth.n_first[use][:, None]
+            one = truth.first_half[seed][use]
+            first.append(one)
+            second.append((n * truth.profile[use] - n_first * one) / (n - n_first))
+        found.append(genewise.gene_correlations(np.concatenate(first), np.concatenate(second), number))
+    reliability = np.mean(found, axis=0)
+    return reliability, reliability > 0
+
+
+def _digest(truth: bundle.TruthBundle) -> str:
+    """Return the SHA-256 of the truth: dataset, split, axis and all test profiles."""
+    digest = hashlib.sha256(f"{truth.facts['dataset']}\n{truth.facts['split']}\n{truth.facts['axis_sha256']}".encode())
+    for fold in truth.folds:
+        digest.update(f"\n{fold.fold}\n".encode() + "\n".join(fold.ids).encode())
+        for part in (fold.profile, fold.control_a, fold.train_mean):
+            digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,137 @@
+"""`vcb_truth.py`: the truth DE table, the truth bundle and the evaluator's own rows of one dataset and split."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vcbench.core import catalogue, cli, h5ad
+from vcbench.core.errors import InputError
+from vcbench.core.hashing import sha256_file
+from vcbench.core.tables import read_tsv
+from vcbench.metrics import bundle, compat, contract, de, registry, scoring, truth
+
+EPILOG = """Example:
+  vcb_truth.py --dataset tp53.h5ad --perturbations tp53.perturbations.tsv --folds tp53.variant.folds.tsv \\
+    --dataset-id tp53 --split variant --seed 0 --out-dir .
+
+Writes <id>.<split>.truth.h5ad, <id>.<split>.de.parquet and <id>.<split>.reference.scores.parquet (no-skill values,
+the split-half ceiling tech_duplicate and facts of the truth: rows of the score table that belong to no model)."""
+
+
+def read_folds(path: Path | str) -> list[truth.Roles]:
+    """Return training and test perturbations by fold; raises :class:`InputError` when a fold lacks either."""
+    rows = read_tsv(path, ("perturbation", "fold", "role"))
+    folds = []
+    for number in sorted({int(row["fold"]) for row in rows}):
+        of = {role: tuple(sorted(r["perturbation"] for r in rows if int(r["fold"]) == number and r["role"] == role))
+              for role in ("train", "test")}  # fmt: skip
+        for role, names in of.items():
+            if not names:
+                raise InputError(f"fold {number} has no {role} perturbation", where=str(path))
+            if len(set(names)) < len(names):
+                raise InputError(f"a {role} perturbation is listed twice in fold {number}", where=str(path))
+        folds.append(truth.Roles(number, of["train"], of["test"]))
+    if not folds:
+        raise InputError("no folds", where=str(path))
+    return folds
+
+
+def read_targets(path: Path | str) -> dict[str, tuple[str, ...]]:
+    """Return the perturbed genes of each perturbation from column `gene` (``;``-joined)."""
+    rows = read_tsv(path, ("perturbation", "gene"))
+    return {row["perturbation"]: tuple(gene for gene in row["gene"].split(";") if gene) for row in rows}
+
+
+def read_cells(path: Path | str) -> tuple[truth.Cells, str]:
+    """Return the cells of a prepared dataset and the cell lines it holds."""
+    import scipy.sparse as sp
+
+    data = h5ad.read(path)
+    missing = [column for column in ("perturbation", "control_half") if column not in data.obs]
+    if missing or "vcbench" not in data.uns:
+        raise InputError("not a prepared dataset", where=str(path), found=f"no {', '.join(missing) or 'uns[vcbench]'}",
+                         hint="write it with vcb_prepare.py")  # fmt: skip
+    facts = h5ad.provenance(data)
+    if "target_sum" not in facts:
+        raise InputError("no target sum recorded", where=f"{path}, uns[vcbench]", expected="target_sum")
+    expression = sp.csr_matrix(data.X)
+    return truth.sorted_cells(
+        expression, data.obs_names, data.obs["perturbation"].astype(str), data.obs["control_half"].astype(str),
+        np.asarray(data.var_names, dtype=object), float(facts["target_sum"]), str(path),
+    ), ";".join(sorted(set(data.obs["cell_line"].astype(str)))) if "cell_line" in data.obs else ""  # fmt: skip
+
+
+def write_reference_scores(
+    built: bundle.TruthBundle, path: Path | str, metrics: dict[str, registry.Metric], bench_compat: bool
+) -> None:
+    """Write the evaluator's own rows: no-skill values, ceiling, facts of the truth."""
+    import pyarrow.parquet as pq
+
+    facts = built.facts
+    rows = []
+    for name, add in (
+        (contract.NO_SKILL, lambda r: scoring.add_no_skill(built, metrics, r, bench_compat)),
+        (contract.TECH_DUPLICATE, lambda r: scoring.add_tech_duplicate(built, metrics, r, bench_compat)),
+        (contract.TRUTH, lambda r: scoring.add_truth_facts(built, r)),
+    ):
+        collector = scoring.Rows(facts["dataset"], facts["split"], name)
+        add(collector)
+        rows += collector.rows
+    header = {name: facts[name] for name in ("dataset", "split", "axis_sha256", "truth_sha256")}
+    pq.write_table(scoring.to_table(rows, header), path)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run the command line."""
+    parser = cli.parser("Build the truth of one dataset and split: DE table, truth bundle, ceiling.", EPILOG)
+    parser.add_argument("--dataset", required=True, type=Path, metavar="H5AD", help="prepared dataset")
+    parser.add_argument("--perturbations", required=True, type=Path, metavar="TSV", help="<id>.perturbations.tsv")
+    parser.add_argument("--folds", required=True, type=Path, metavar="TSV", help="<id>.<split>.folds.tsv")
+    parser.add_argument("--dataset-id", required=True, help="dataset id of the output")
+    parser.add_argument("--split", required=True, help="split id of the output")
+    parser.add_argument("--seed", type=int, default=0, help="seed of halves and weight cells")
+    parser.add_argument("--bench-compat", action="store_true", help="also prepare the bench_compat metrics")
+    parser.add_argument(
+        "--bench-compat-de-list", default="gears_ttest", help=f"their DE list: {', '.join(compat.DE_LISTS)}"
+    )
+    parser.add_argument("--assets", type=Path, default=catalogue.ASSETS, help="folder of metrics.yml")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="unused: the rank-sum of all perturbations takes seconds"
+    )
+    parser.add_argument("--out-dir", required=True, type=Path, help="output folder")
+    options = parser.parse_args(argv)
+    list_name = compat.check_list(options.bench_compat_de_list) if options.bench_compat else ""
+    metrics = registry.load(options.assets)
+
+    folds = read_folds(options.folds)
+    targets = read_targets(options.perturbations)
+    cells, cell_line = read_cells(options.dataset)
+    facts = {
+        "dataset": options.dataset_id,
+        "split": options.split,
+        "cell_line": cell_line,
+        "inputs": {"dataset": sha256_file(options.dataset), "folds": sha256_file(options.folds)},
+    }
+    built, de_rows = truth.build(cells, folds, targets, facts, options.seed, list_name)
+    write(built, de_rows, options.out_dir, metrics)
+
+
+def write(
+    built: bundle.TruthBundle, de_rows: list[de.DeRow], folder: Path, metrics: dict[str, registry.Metric]
+) -> tuple[Path, Path, Path]:
+    """Write truth bundle, DE table and reference scores into `folder`; return their paths."""
+    import pyarrow.parquet as pq
+
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = built.facts
+    stem = folder / f"{facts['dataset']}.{facts['split']}"
+    paths = tuple(Path(f"{stem}.{suffix}") for suffix in ("truth.h5ad", "de.parquet", "reference.scores.parquet"))
+    bundle.write(built, paths[0])
+    header = {**de.settings(), **{k: facts[k] for k in ("dataset", "split", "axis_sha256", "truth_sha256", "inputs")}}
+    pq.write_table(de.to_table(de_rows, built.genes, json.loads(json.dumps(header))), paths[1])
+    write_reference_scores(built, paths[2], metrics, "compat_list" in facts)
+    return paths
