@@ -12,8 +12,10 @@ from vcbench.core.errors import InputError
 def read_tsv(path: Path | str, required: Sequence[str] = ()) -> list[dict[str, str]]:
     """Return the rows of a TSV with header as dicts of strings.
 
-    Raises :class:`InputError` naming the file when a required column is missing or a row is ragged.
+    Raises :class:`InputError` naming the file when it or a required column is missing or a row is ragged.
     """
+    if not Path(path).exists():
+        raise InputError("file not found", where=str(path))
     with open(path, newline="", encoding="utf-8-sig") as handle:
         reader = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
         missing = [column for column in required if column not in (reader.fieldnames or [])]

@@ -89,3 +89,5 @@ def test_missing_fasta(files, tmp_path):
     table, _ = files(variant("A1C", "A", "1", "C"))
     with pytest.raises(InputError, match="file not found"):
         collect([table], [tmp_path / "none.fasta"])
+    with pytest.raises(InputError, match=r"none.tsv: file not found"):
+        collect([tmp_path / "none.tsv"], [])
