@@ -29,7 +29,7 @@ def log_normalise(counts: sp.csr_matrix, totals: np.ndarray, target_sum: float) 
 
 
 def highly_variable(expression: sp.csr_matrix, genes: np.ndarray, n_top: int) -> np.ndarray:
-    """Return (genes,) bool: the `n_top` most variable genes of these cells (log1p values).
+    """Return (genes,) bool: the `n_top` most variable genes of these cells (log1p values); fewer if fewer vary.
 
     Scanpy's ``seurat`` flavour: dispersion normalised within bins of mean expression (Satija et al. 2015).
     """
@@ -39,4 +39,9 @@ def highly_variable(expression: sp.csr_matrix, genes: np.ndarray, n_top: int) ->
 
     adata = ad.AnnData(expression, var=pd.DataFrame(index=pd.Index(genes.astype(str))))
     table = sc.pp.highly_variable_genes(adata, n_top_genes=n_top, flavor="seurat", inplace=False)
-    return table["highly_variable"].to_numpy(dtype=bool)
+    dispersion = table["dispersions_norm"].to_numpy(dtype=float)
+    # scanpy's own choice takes all genes tied at the cut; the order of genes breaks ties here, so that n_top is kept
+    order = np.argsort(np.where(np.isfinite(dispersion), -dispersion, np.inf), kind="stable")[:n_top]
+    chosen = np.zeros(len(genes), dtype=bool)
+    chosen[order[np.isfinite(dispersion[order])]] = True
+    return chosen

@@ -67,6 +67,7 @@ def prepare(request: Request) -> None:
     found, sizes, dropped = _conditions(request, labels, proteins)
     masked, unmeasured = _masked_genes(request, genes, found)
     totals = counts.totals(matrix, np.flatnonzero(np.isin(genes, masked)))
+    n_without_counts = int((totals == 0).sum())
     chosen, ids, half = cells.choose(request, found, labels, barcodes, batches, totals)
 
     matrix = matrix[chosen]
@@ -110,7 +111,8 @@ def prepare(request: Request) -> None:
     write_tsv(f"{stem}.perturbations.tsv", table, columns)
     write_fasta(f"{stem}.proteins.fasta", used)
     metrics = {
-        "n_cells_read": n_read, "n_genes_read": len(keep), "n_genes_detected": n_detected, **facts["size"],
+        "n_cells_read": n_read, "n_genes_read": len(keep), "n_cells_without_counts": n_without_counts,
+        "n_genes_detected": n_detected, **facts["size"],
         **quality.rows(found, obs, matrix, masked, unmeasured, dropped, unknown, target_sum, sizes),
     }  # fmt: skip
     write_tsv(f"{stem}.quality.tsv", [{"metric": k, "value": v} for k, v in metrics.items()], ("metric", "value"))

@@ -26,7 +26,7 @@ def written(folder: Path, text: str) -> Path:
 def test_both_header_styles(tmp_path: Path) -> None:
     path = written(
         tmp_path,
-        ">TP53|P04637|R72 a note\nMEEP\nQSDP\n\n>sp|P01116-2|RASK_HUMAN GTPase KRas OS=Homo sapiens GN=KRAS PE=1\nMTEY\n",
+        ">TP53|P04637|R72 a note\nMEEP\nQSDP\n\n>sp|P01116-2|RASK_HUMAN KRas OS=Homo sapiens GN=KRAS PE=1\nMTEY\n",
     )
     assert read_fasta(path) == [Protein("TP53", "P04637", "R72", "MEEPQSDP"), Protein("KRAS", "P01116-2", "", "MTEY")]
     again = tmp_path / "again.fasta"
