@@ -72,19 +72,20 @@ def contiguous(order: Sequence[Candidate], folds: int, where: str) -> Folds:
     """Cut an order into contiguous test blocks; validate with the end of the block before.
 
     Block f is ``order[floor(f m / k) : floor((f + 1) m / k)]``. In fold 0 the last v = round(0.1 (k - 1) n) of the n in
-    the block before (the last block) are validation, clamped to 1..n; in the other folds as many as make the number of
-    training perturbations the same. Raises :class:`InputError` when a fold would be left without either.
+    the block before (the last block) are validation; in the other folds as many as make the number of training
+    perturbations the same. Raises :class:`InputError` when a fold would be left without either.
     """
     m = len(order)
     edges = [fold * m // folds for fold in range(folds + 1)]
     sizes = [b - a for a, b in pairwise(edges)]
     before = [sizes[fold - 1] for fold in range(folds)]
-    first = min(max(round(0.1 * (folds - 1) * before[0]), 1), before[0])
-    # equal training sets need v_f = v_0 + n_0 - n_f; with many folds that may not fit the block, then v_0 shrinks
-    while first > 1 and any(first + sizes[0] - sizes[fold] > before[fold] for fold in range(folds)):
-        first -= 1
+    # equal training sets need v_f = v_0 + n_0 - n_f, which must be 1..n of its block in every fold: in small or finely
+    # cut sets v_0 gives way, where the rule as written would leave a fold without validation
+    lowest = 1 + max(sizes) - sizes[0]
+    highest = min(before[fold] - sizes[0] + sizes[fold] for fold in range(folds))
+    first = min(max(round(0.1 * (folds - 1) * before[0]), lowest), highest)
     held = [first + sizes[0] - sizes[fold] for fold in range(folds)]
-    if any(not 1 <= held[fold] <= before[fold] or m - sizes[fold] - held[fold] < 1 for fold in range(folds)):
+    if lowest > highest or m - sizes[0] - first < 1:
         raise _too_few(m, folds, where)
     result: Folds = []
     for fold in range(folds):

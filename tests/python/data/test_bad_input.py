@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from screens import CELLS, FASTA, SEQUENCE, prepared, screen
 
 from vcbench.core.errors import InputError
-
-from screens import CELLS, FASTA, SEQUENCE, prepared, screen
 
 
 def changed(value: float, row: int = 7, gene: int = 4) -> ad.AnnData:

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from screens import GENES, SEQUENCE, Prepared, prepared, screen
 
 from vcbench.core.errors import InputError
-
-from screens import GENES, SEQUENCE, Prepared, prepared, screen
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,9 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 import pytest
+from screens import Prepared, prepared
 
 from vcbench.core.errors import InputError
-
-from screens import Prepared, prepared
 
 
 def assert_counts_recovered(run: Prepared, source: ad.AnnData) -> None:
