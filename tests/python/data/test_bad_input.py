@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -180,3 +182,12 @@ def test_gene_labels(tmp_path: Path) -> None:
     for label, message in (("G1+G1", "a gene is named twice"), ("TP53~R175H", "set perturbation_type to variant")):
         with pytest.raises(InputError, match=message):
             prepared(tmp_path, screen({"ctrl": 50, label: 30}), *options, variant=False)
+
+
+def test_the_command_ends_with_one_line_and_the_code_for_bad_input(project: Path, tmp_path: Path) -> None:
+    command = [sys.executable, str(project / "bin" / "vcb_prepare.py"), "--dataset", "x", "--h5ad", "none.h5ad"]
+    done = subprocess.run(
+        [*command, "--perturbation-type", "gene"], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 65
+    assert done.stderr.strip().splitlines() == ["vcb: error: none.h5ad: file not found"]
