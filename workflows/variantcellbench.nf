@@ -39,7 +39,7 @@ workflow VARIANTCELLBENCH {
             [[id: "${meta.id}.${split}".toString(), dataset: meta.id, split: split], h5ad, perturbations, folds]
         }
 
-    ENCODE(PREPARE_DATASETS.out.perturbations, PREPARE_DATASETS.out.proteins, ch_units, chosen('encoders', params.encoders), listed('strategies', ['alt', 'diff', 'ref']))
+    ENCODE(PREPARE_DATASETS.out.perturbations, PREPARE_DATASETS.out.proteins, ch_units, PLAN.out.encoders.splitCsv(header: true, sep: '\t'), chosen('encoders', params.encoders), listed('strategies', ['alt', 'diff', 'ref']))
 
     // a unit waits for the vectors it needs; a unit without encoder waits for none
     ch_encodings = ENCODE.out.encodings

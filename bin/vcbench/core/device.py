@@ -1,10 +1,12 @@
-"""CPU or CUDA: the choice is the caller's and is never changed silently."""
+"""CPU or CUDA: the caller's choice is never changed; `auto` takes a GPU when one is visible and says so."""
 
 from __future__ import annotations
 
+import logging
+
 from vcbench.core.errors import EXIT_CUDA_OUT_OF_MEMORY, InputError, VcbError
 
-DEVICES = ("cpu", "cuda")
+DEVICES = ("auto", "cpu", "cuda")
 
 
 class CudaOutOfMemoryError(VcbError):
@@ -15,13 +17,17 @@ class CudaOutOfMemoryError(VcbError):
 
 
 def resolve(device: str) -> str:
-    """Return ``device`` after checking that it exists; :class:`InputError` for ``cuda`` without a visible GPU."""
+    """Return ``"cpu"`` or ``"cuda"``; raises :class:`InputError` for ``cuda`` when no GPU is visible."""
     if device not in DEVICES:
         raise InputError("unknown device", where="--device", found=device, expected=" or ".join(DEVICES))
-    if device == "cuda":
+    if device != "cpu":
         import torch
 
-        if not torch.cuda.is_available():
+        visible = torch.cuda.is_available()
+        if device == "auto":
+            device = "cuda" if visible else "cpu"
+            logging.info("device auto: %s", device)
+        elif not visible:
             raise InputError(
                 "told to use cuda, but no GPU is visible",
                 where="--device",

@@ -90,6 +90,20 @@ def build(
     return rows
 
 
+def encoder_rows(entries: Mapping[str, Any], overrides: Mapping[str, Mapping[str, Any]]) -> list[dict[str, object]]:
+    """Return one row per encoder of the catalogue that has settings: its name and all of them as JSON."""
+    return [
+        {
+            "encoder": name,
+            "settings": json.dumps(
+                settings.complete(name, entry["settings"], overrides.get(name, {}), "--model_settings"), sort_keys=True
+            ),
+        }
+        for name, entry in sorted(entries.items())
+        if entry.get("settings")
+    ]
+
+
 def _assign_tasks(rows: list[dict[str, object]], models: Mapping[str, Any], units_per_task: int) -> None:
     """Give each row the id of the task it shares: small units travel together, big ones alone."""
     counts: Counter[tuple[object, ...]] = Counter()
@@ -122,9 +136,9 @@ def _choose(kind: str, requested: Sequence[str], known: Sequence[str]) -> tuple[
 
 
 def main(argv: Sequence[str]) -> None:
-    """Check the samplesheet and write `datasets.tsv` and `plan.tsv`."""
+    """Check the samplesheet and write `datasets.tsv`, `encoders.tsv` and `plan.tsv`."""
     arguments = cli.parser(
-        "Check the samplesheet and list every unit of work: dataset x split x fold x model x encoder x strategy x seed.",
+        "Check the samplesheet and list every unit of work (dataset, split, fold, model, encoder, strategy, seed).",
         "example:\n  vcb_plan.py --samplesheet samplesheet.csv --models baselines --encoders onehot --out-dir plan",
     )
     arguments.add_argument("--samplesheet", required=True, help="CSV, one row per dataset (see docs/input.md)")
@@ -157,4 +171,5 @@ def main(argv: Sequence[str]) -> None:
     rows = build(datasets, request, models, encoders, overrides)
     options.out_dir.mkdir(parents=True, exist_ok=True)
     write_tsv(options.out_dir / "datasets.tsv", datasets, list(datasets[0]))
+    write_tsv(options.out_dir / "encoders.tsv", encoder_rows(encoders["entries"], overrides), ("encoder", "settings"))
     write_tsv(options.out_dir / "plan.tsv", rows, COLUMNS)

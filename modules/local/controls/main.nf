@@ -7,6 +7,8 @@ process CONTROLS_ENCODE {
 
     input:
     tuple val(meta), path(perturbations), path(proteins)
+    val settings
+    path assets, stageAs: 'assets/*'
     val code
 
     output:
@@ -21,6 +23,8 @@ process CONTROLS_ENCODE {
         --encoders ${meta.encoders.join(' ')} \\
         --perturbations ${perturbations} \\
         --proteins ${proteins} \\
+        --settings '${settings}' \\
+        --assets assets \\
         ${args} \\
         --out-dir .
     """

@@ -8,6 +8,8 @@ process ESM2_ENCODE {
 
     input:
     tuple val(meta), path(perturbations), path(proteins), path(weights, stageAs: 'weights/*')
+    val settings
+    path assets, stageAs: 'assets/*'
     val code
 
     output:
@@ -24,6 +26,8 @@ process ESM2_ENCODE {
         --perturbations ${perturbations} \\
         --proteins ${proteins} \\
         --threads ${task.cpus} \\
+        --settings '${settings}' \\
+        --assets assets \\
         ${args} \\
         --out-dir .
     """

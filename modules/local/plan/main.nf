@@ -13,6 +13,7 @@ process PLAN {
     output:
     path 'plan.tsv', emit: plan
     path 'datasets.tsv', emit: datasets
+    path 'encoders.tsv', emit: encoders
     tuple val("${task.process}"), eval('vcb_versions.py jsonschema pyyaml'), topic: versions
 
     script:

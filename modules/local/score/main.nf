@@ -7,6 +7,7 @@ process SCORE {
 
     input:
     tuple val(meta), path(truth), path(de), path(predictions)
+    path assets, stageAs: 'assets/*'
     val code
 
     output:
@@ -17,7 +18,7 @@ process SCORE {
     def args = task.ext.args ?: ''
     """
     # code ${code}
-    vcb_score.py --truth ${truth} --de ${de} --predictions ${predictions} ${args} --out ${meta.id}.scores.parquet
+    vcb_score.py --truth ${truth} --de ${de} --predictions ${predictions} --assets assets ${args} --out ${meta.id}.scores.parquet
     """
 
     stub:

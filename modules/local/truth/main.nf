@@ -7,6 +7,7 @@ process TRUTH {
 
     input:
     tuple val(meta), path(dataset), path(perturbations), path(folds)
+    path assets, stageAs: 'assets/*'
     val code
 
     output:
@@ -24,6 +25,7 @@ process TRUTH {
         --dataset-id ${meta.dataset} \\
         --split ${meta.split} \\
         --threads ${task.cpus} \\
+        --assets assets \\
         ${args} \\
         --out-dir .
     """

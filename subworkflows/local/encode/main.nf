@@ -13,11 +13,17 @@ def encoderCode(names) {
     return codeDigest(['vcb_encode.py'] + names.collect { name -> "vcbench/encoders/${name}.py".toString() })
 }
 
+// Settings of some encoders as one JSON object {encoder: {setting: value}}
+def settingsOf(names, settings) {
+    return '{' + names.findAll { name -> name in settings }.collect { name -> "\"${name}\": ${settings[name]}" }.join(', ') + '}'
+}
+
 workflow ENCODE {
     take:
     ch_perturbations // channel: path(perturbations)
     ch_proteins      // channel: path(fasta)
     ch_units         // channel: map, one row of plan.tsv
+    ch_settings      // channel: map, one row of encoders.tsv
     encoders         // value: list of encoder names
     strategies       // value: list of strategy names
 
@@ -35,10 +41,17 @@ workflow ENCODE {
         .map { tables -> [tables] }
         .combine(ch_proteins.collect(sort: { fasta -> fasta.name }).map { files -> [files] })
 
+    def assets = [file("${projectDir}/assets/encoders.yml")]
+    ch_json = ch_settings.toList().map { rows -> rows.collectEntries { row -> [row.encoder, row.settings] } }
+    ch_control_settings = ch_json.map { settings -> settingsOf(controls, settings) }
+    ch_plm_settings = ch_json.map { settings -> settingsOf(plms, settings) }
+
     CONTROLS_ENCODE(
         channel.of([id: 'controls', encoders: controls])
             .filter { meta -> meta.encoders }
             .combine(ch_proteome),
+        ch_control_settings,
+        assets,
         encoderCode(controls),
     )
     ESM2_ENCODE(
@@ -47,6 +60,8 @@ workflow ENCODE {
             .map { name -> [id: name, encoders: [name]] }
             .combine(ch_proteome)
             .map { meta, tables, files -> [meta, tables, files, file("${params.weights}/${entries[meta.id].weights.folder}")] },
+        ch_plm_settings,
+        assets,
         encoderCode(plms.findAll { name -> entries[name].process == 'ESM2_ENCODE' }),
     )
 

@@ -18,7 +18,8 @@ workflow EVALUATE {
     ch_units     // channel: map, one row of plan.tsv
 
     main:
-    TRUTH(ch_folds, codeDigest(['vcb_truth.py']))
+    def metrics = file("${projectDir}/assets/metrics.yml")
+    TRUTH(ch_folds, metrics, codeDigest(['vcb_truth.py']))
 
     // all folds of a model (of all baselines) are scored together: [ val(dataset.split.process), val(number of planned units) ]
     ch_sizes = ch_units
@@ -38,7 +39,7 @@ workflow EVALUATE {
         }
         .combine(TRUTH.out.truth.map { meta, truth, de -> [meta.id, truth, de] }, by: 0)
         .map { _split, meta, predictions, truth, de -> [meta, truth, de, predictions] }
-    SCORE(ch_scorable, codeDigest(['vcb_score.py']))
+    SCORE(ch_scorable, metrics, codeDigest(['vcb_score.py']))
 
     ch_statuses = ch_trained
         .mix(ch_predicted)

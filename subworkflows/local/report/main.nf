@@ -42,7 +42,7 @@ workflow WRITE_REPORT {
         ch_perturbations.collect(sort: { table -> table.name }),
         runFacts(),
         ch_versions,
-        channel.fromList(['models.yml', 'encoders.yml', 'metrics.yml', 'methods_description_template.yml']).map { name -> file("${projectDir}/assets/${name}") }.collect(),
+        channel.fromList(['models.yml', 'encoders.yml', 'metrics.yml', 'methods_description_template.yml', 'report.css']).map { name -> file("${projectDir}/assets/${name}") }.collect(),
         codeDigest(['vcb_report.py']),
     )
     MULTIQC(

@@ -1,0 +1,116 @@
+"""Wrong input through the whole pipeline: one clear line, before any training. The rules themselves are unit-tested in tests/python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import harness
+import pytest
+
+LAUNCH = {
+    "--foldz 3": ("unknown parameter --foldz", "did you mean 'folds'"),
+    "--folds 1": ("--folds", "found 1", "at least 2"),
+    "--models sclamda": ("unknown model 'sclamda'", "did you mean 'sclambda'"),
+    "--encoders esm2_650m": ("weights needed", "esm2_650m", "huggingface.co"),
+    "--outdir /proc/results": ("--outdir", "cannot be written"),
+}
+
+
+@pytest.mark.parametrize("options", LAUNCH)
+def test_wrong_parameter_stops_at_launch(tmp_path: Path, options: str) -> None:
+    arguments = [*harness.SMALL, *options.split()]
+    done = harness.run(tmp_path, *arguments) if "--outdir" not in options else launch_only(tmp_path, arguments)
+    assert done.code != 0
+    assert not done.tasks["Submitted"]
+    line = one_error(done)
+    for part in LAUNCH[options]:
+        assert part in line, line
+
+
+def launch_only(folder: Path, arguments: list[str]) -> harness.Run:
+    """Run with the caller's own --outdir."""
+    position = arguments.index("--outdir")
+    return harness.run(folder, *arguments[:position], outdir=arguments[position + 1])
+
+
+def one_error(run: harness.Run) -> str:
+    """Return our error line; every copy of it in the output must be the same."""
+    lines = {line[line.index("vcb: error: ") :] for line in run.errors()}
+    assert len(lines) == 1, run.output
+    return lines.pop()
+
+
+def write_screen(folder: Path, **changes: object) -> Path:
+    """Write a tiny screen and its samplesheet; `changes` spoil it."""
+    import anndata as ad
+    import numpy as np
+    import pandas as pd
+
+    random = np.random.default_rng(0)
+    labels = np.repeat(["WT", "R2H", "R2C", "K3E", "M4V", "A5T", "S6L"], 30)
+    counts = random.poisson(3.0, (labels.size, 50)).astype(np.float32)
+    if changes.get("log"):
+        counts = np.log1p(counts)
+    screen = ad.AnnData(
+        counts,
+        obs=pd.DataFrame({"variant": labels}, index=[f"cell{i}" for i in range(labels.size)]),
+        var=pd.DataFrame(index=[f"GENE{i}" for i in range(50)]),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    screen.write_h5ad(folder / "screen.h5ad")
+    (folder / "protein.fasta").write_text(f">TP53|TEST|1\n{changes.get('protein', 'MRKMASLLLL')}\n")
+    sheet = folder / "samplesheet.csv"
+    sheet.write_text(
+        f"{changes.get('header', 'dataset,h5ad,proteins,perturbation_type,perturbation_column,control_labels,gene')}\n"
+        f"toy,{changes.get('h5ad', 'screen.h5ad')},protein.fasta,variant,variant,{changes.get('control', 'WT')},TP53\n"
+    )
+    return sheet
+
+
+DATA = {
+    "column": (
+        {"header": "dataset,h5d,proteins,perturbation_type,perturbation_column,control_labels,gene"},
+        ("samplesheet.csv", "h5d", "h5ad"),
+    ),
+    "file": ({"h5ad": "absent.h5ad"}, ("samplesheet.csv", "toy", "h5ad", "absent.h5ad")),
+    "log": ({"log": True}, ("screen.h5ad", "counts")),
+    "residue": ({"protein": "MKRMASLLLL"}, ("R2H",)),
+    "control": ({"control": "wildtype"}, ("screen.h5ad", "wildtype")),
+}
+
+
+@pytest.mark.parametrize("case", DATA)
+def test_wrong_data_stops_before_training(tmp_path: Path, case: str) -> None:
+    changes, parts = DATA[case]
+    sheet = write_screen(tmp_path / "data", **changes)
+    done = harness.run(
+        tmp_path, "-profile", "local", "--input", str(sheet), "--models", "baselines", "--encoders", "onehot",
+        "--min_cells_per_perturbation", "10", "--folds", "2",
+    )  # fmt: skip
+    assert done.code != 0
+    assert not [process for process in done.submitted() if process.endswith("_TRAIN")]
+    line = one_error(done)
+    for part in parts:
+        assert part in line, line
+
+
+def test_own_data_runs_to_the_report(tmp_path: Path) -> None:
+    """What the README tells a user to do with their own counts."""
+    sheet = write_screen(tmp_path / "data")
+    done = harness.run(
+        tmp_path, "-profile", "local", "--input", str(sheet), "--models", "baselines", "--encoders", "onehot,random",
+        "--min_cells_per_perturbation", "10", "--folds", "2", "--bootstrap", "200",
+    )  # fmt: skip
+    assert done.code == 0, done.output
+    assert {row["state"] for row in done.table("plan.tsv")} == {"ok"}
+
+
+def test_help_and_version(tmp_path: Path) -> None:
+    import subprocess
+
+    for option, text in (("--help", "--min_cells_per_perturbation"), ("--version", "0.1.0")):
+        done = subprocess.run(
+            harness.command(harness.PROJECT, option), cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0
+        assert text in done.stdout
