@@ -10,7 +10,7 @@ process MULTIQC {
 
     output:
     path '*multiqc_report.html', emit: report
-    path '*_data', emit: data
+    path '*_data', optional: true, emit: data
     path '*_plots', optional: true, emit: plots
 
     script:

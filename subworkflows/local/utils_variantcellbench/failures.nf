@@ -29,7 +29,7 @@ def reason(row) {
     if (exit in [140, 143] || exit == Integer.MAX_VALUE || exit < 0) {
         return "killed: time limit or lost node (exit ${row.exit})"
     }
-    return "${lines ? lines.last().trim().take(300) : 'no message'} (exit ${exit})"
+    return "${lines ? lines.last().trim().replace("${row.workdir}/", '').take(300) : 'no message'} (exit ${exit})"
 }
 
 // JSON list of {stage, process, task, exit, reason}, one per task id, sorted; waits until the trace explains `missing` ids
