@@ -90,7 +90,7 @@ def run(folder: Path, *arguments: str, project: Path = PROJECT, outdir: str = "r
 
 
 def run_and_kill(folder: Path, pattern: str, *arguments: str, project: Path = PROJECT, timeout: int = 300) -> str:
-    """Start a run, kill -9 it with everything it started once `pattern` shows in its output; return the output so far."""
+    """Start a run, kill -9 it and all it started once `pattern` shows in its output; return the output so far."""
     folder.mkdir(parents=True, exist_ok=True)
     process = subprocess.Popen(
         command(project, *arguments, "--outdir", "results"),
@@ -138,7 +138,7 @@ def copy_project(folder: Path) -> Path:
 
 
 def add_model(project: Path, name: str, sources: dict[str, str], entries: str) -> None:
-    """Add models that share the processes `<NAME>_TRAIN` and `<NAME>_PREDICT`, step by step as docs/adding_a_model.md says.
+    """Add models that share `<NAME>_TRAIN` and `<NAME>_PREDICT`, step by step as docs/adding_a_model.md says.
 
     `sources` maps module names to Python text, `entries` is the YAML block for `assets/models.yml`.
     """

@@ -82,7 +82,7 @@ def test_report_is_one_offline_page(demo: harness.Run) -> None:
     assert "scLAMBDA" in page
     assert "Train mean" in page
     scripts = [
-        line for line in page.splitlines() if 'src="http' in line or 'href="http' in line and "stylesheet" in line
+        line for line in page.splitlines() if 'src="http' in line or ('href="http' in line and "stylesheet" in line)
     ]
     assert not scripts
 

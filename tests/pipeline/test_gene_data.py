@@ -17,9 +17,11 @@ def test_norman_runs_to_the_report(tmp_path: Path, shared_data: Path) -> None:
     )
     settings = harness.PROJECT / "assets" / "test_settings.yml"
     run = harness.run(
-        tmp_path / "launch", "-profile", "local", "--input", str(sheet), "--models", "all", "--encoders", "onehot,random,shuffled",
-        "--strategies", "alt", "--folds", "2", "--model_settings", str(settings), "--units_per_task", "4", "--bootstrap", "200",
-    )  # fmt: skip
+        tmp_path / "launch",
+        *("-profile", "local", "--input", str(sheet), "--models", "all", "--encoders", "onehot,random,shuffled"),
+        *("--strategies", "alt", "--folds", "2", "--units_per_task", "4", "--bootstrap", "200"),
+        *("--model_settings", str(settings)),
+    )
     assert run.code == 0, run.output
     plan = run.table("plan.tsv")
     assert {row["state"] for row in plan} == {"ok"}, [row for row in plan if row["state"] != "ok"][:3]

@@ -1,4 +1,4 @@
-"""Wrong input through the whole pipeline: one clear line, before any training. The rules themselves are unit-tested in tests/python."""
+"""Wrong input through the whole pipeline: one clear line, before any training (tests/python holds every rule)."""
 
 from __future__ import annotations
 

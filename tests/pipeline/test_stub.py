@@ -13,9 +13,10 @@ def test_stub_runs_every_stage(tmp_path: Path) -> None:
     for name in ("config.json", "vocab.txt", "model.safetensors"):
         (weights / name).touch()
     run = harness.run(
-        tmp_path, "-profile", "test,local", "-stub", "--encoders", "esm2_650m,onehot,shuffled", "--splits", "variant", "--folds", "2",
-        "--weights", str(tmp_path / "weights"),
-    )  # fmt: skip
+        tmp_path,
+        *("-profile", "test,local", "-stub", "--encoders", "esm2_650m,onehot,shuffled", "--splits", "variant"),
+        *("--folds", "2", "--weights", str(tmp_path / "weights")),
+    )
     assert run.code == 0, run.output
     expected = {
         *(

@@ -1,0 +1,92 @@
+"""Catalogues, modules, docs and configuration agree with each other."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+PROJECT = Path(__file__).resolve().parents[3]
+MODELS, ENCODERS = (yaml.safe_load((PROJECT / "assets" / f"{name}.yml").read_text()) for name in ("models", "encoders"))
+
+
+@pytest.mark.parametrize("catalogue", [MODELS, ENCODERS], ids=["models", "encoders"])
+def test_groups_name_existing_entries(catalogue: dict) -> None:
+    for group, names in catalogue["groups"].items():
+        assert set(names) <= set(catalogue["entries"]), group
+    assert set(catalogue["groups"]["all"]) == set(catalogue["entries"])
+    assert not set(catalogue["groups"]) & set(catalogue["entries"])
+
+
+@pytest.mark.parametrize("name", MODELS["entries"])
+def test_model_is_complete(name: str) -> None:
+    entry = MODELS["entries"][name]
+    assert re.search(r"^MODEL = ", (PROJECT / "bin" / "vcbench" / "models" / f"{name}.py").read_text(), re.M)
+    assert (PROJECT / "docs" / "models" / f"{name}.md").is_file()
+    folder = PROJECT / "modules" / "local" / entry["process"].lower()
+    for part in ("train", "predict"):
+        process = f"{entry['process']}_{part.upper()}"
+        assert f"process {process} {{" in (folder / part / "main.nf").read_text()
+        workflow = (PROJECT / "subworkflows" / "local" / part / "main.nf").read_text()
+        assert f"include {{ {process}" in workflow
+        assert f"({process}(ofProcess(ch_tasks, '{entry['process']}')" in workflow
+    assert entry["class"] in ("baseline", "supervised", "foundation")
+    assert set(entry["modalities"]) <= {"variant", "gene"}
+    assert entry["description"]
+    for setting, spec in entry["settings"].items():
+        assert {"type", "default", "help"} <= set(spec), setting
+
+
+@pytest.mark.parametrize("name", ENCODERS["entries"])
+def test_encoder_is_complete(name: str) -> None:
+    entry = ENCODERS["entries"][name]
+    assert (PROJECT / "docs" / "encoders" / f"{name}.md").is_file()
+    scripts = "".join(path.read_text() for path in (PROJECT / "modules" / "local").glob("*/main.nf"))
+    assert f"process {entry['process']} {{" in scripts
+    if entry["class"] == "plm":
+        assert {"folder", "source", "revision", "files"} <= set(entry["weights"])
+        assert re.fullmatch(r"[0-9a-f]{40}", entry["weights"]["revision"])
+        assert "licence" in entry and "citation" in entry and "noncommercial" in entry
+
+
+def declaration(path: Path) -> str:
+    """Text of a model's module without what is its own: names, labels, image and versions."""
+    text = re.sub(r"[A-Z0-9]+_(TRAIN|PREDICT)", r"X_\1", path.read_text())
+    own = re.compile(r"^\s*(label|conda|container) |topic: versions")
+    return "\n".join(line for line in text.splitlines() if not own.search(line))
+
+
+@pytest.mark.parametrize("part", ["train", "predict"])
+def test_model_modules_hold_the_same_contract(part: str) -> None:
+    """Inputs, outputs, script and stub of every model's process are the same."""
+    scripts = sorted((PROJECT / "modules" / "local").glob(f"*/{part}/main.nf"))
+    assert len(scripts) >= 2
+    assert len({declaration(path) for path in scripts}) == 1, [str(path) for path in scripts]
+
+
+def test_every_process_has_image_label_and_versions() -> None:
+    without_versions = {"AGGREGATE", "REPORT", "MULTIQC"}  # they run after the versions were collected
+    for path in (PROJECT / "modules").rglob("main.nf"):
+        text = path.read_text()
+        process = re.search(r"process (\w+) \{", text).group(1)
+        assert re.search(r"^    container '[a-z0-9./_-]+:[0-9.]+'$", text, re.M), process
+        assert re.search(r"^    label '", text, re.M), process
+        assert ("topic: versions" in text) != (process in without_versions), process
+        assert re.search(r"^    stub:", text, re.M) or process == "PLAN", process
+
+
+def test_every_parameter_is_in_schema_and_config() -> None:
+    schema = json.loads((PROJECT / "nextflow_schema.json").read_text())
+    described = {name: spec for group in schema["$defs"].values() for name, spec in group["properties"].items()}
+    block = re.search(r"^params \{(.*?)^\}", (PROJECT / "nextflow.config").read_text(), re.M | re.S).group(1)
+    configured = dict(re.findall(r"^    (\w+)\s+= (.*)$", block, re.M))
+    assert set(configured) == set(described)
+    for name, spec in described.items():
+        default = configured[name].strip("'")
+        if name != "trace_report_suffix":
+            expected = spec.get("default")
+            text = expected if isinstance(expected, str) else json.dumps(expected)
+            assert default == text, name

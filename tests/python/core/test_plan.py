@@ -1,0 +1,130 @@
+"""The plan: which units exist, how they share tasks, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vcbench.core import catalogue, plan, samplesheet, settings, tables
+from vcbench.core.errors import InputError
+from vcbench.core.units import Unit
+
+ASSETS = Path(__file__).resolve().parents[3] / "assets"
+MODELS, ENCODERS = catalogue.load("models", ASSETS), catalogue.load("encoders", ASSETS)
+VARIANTS = {"dataset": "tp53", "perturbation_type": "variant"}
+GENES = {"dataset": "norman", "perturbation_type": "gene"}
+
+
+def request(**changes: object) -> plan.Request:
+    base = {
+        "models": ("train_mean", "nearest", "sclambda"),
+        "encoders": ("onehot", "physchem"),
+        "strategies": ("alt", "diff"),
+        "splits": ("variant", "position"),
+        "folds": 3,
+        "seeds": (0, 1),
+    }
+    return plan.Request(**{**base, **changes})
+
+
+def test_every_combination_once_and_encoder_free_models_once() -> None:
+    rows = plan.build([VARIANTS], request(), MODELS, ENCODERS, {})
+    # 2 splits x 3 folds x 2 seeds x (1 + 2 encoders x 2 strategies x 2 models)
+    assert len(rows) == 2 * 3 * 2 * (1 + 2 * 2 * 2)
+    assert len({row["unit"] for row in rows}) == len(rows)
+    assert {row["encoder"] for row in rows if row["model"] == "train_mean"} == {"none"}
+    assert all(Unit.parse(row["unit"]).id == row["unit"] for row in rows)
+
+
+def test_impossible_combinations_are_not_planned() -> None:
+    rows = plan.build([VARIANTS, GENES], request(models=("position_mean", "nearest")), MODELS, ENCODERS, {})
+    genes = [row for row in rows if row["dataset"] == "norman"]
+    assert {(row["split"], row["model"], row["encoder"]) for row in genes} == {("variant", "nearest", "onehot")}
+
+
+def test_dataset_without_any_unit_is_an_error() -> None:
+    with pytest.raises(InputError, match="no requested split can handle gene"):
+        plan.build([GENES], request(splits=("position",)), MODELS, ENCODERS, {})
+    with pytest.raises(InputError, match=r"no requested encoder can handle gene.*onehot"):
+        plan.build([GENES], request(encoders=("physchem",)), MODELS, ENCODERS, {})
+
+
+def test_small_units_travel_together_big_ones_alone() -> None:
+    rows = plan.build([VARIANTS], request(), MODELS, ENCODERS, {})
+    tasks = {row["task"] for row in rows if row["class"] == "baseline"}
+    assert tasks == {f"tp53.{split}.f{fold}.baselines" for split in ("variant", "position") for fold in (1, 2, 3)}
+    assert all(row["task"] == row["unit"] for row in rows if row["model"] == "sclambda")
+    batched = plan.build([VARIANTS], request(units_per_task=3), MODELS, ENCODERS, {})
+    sizes = [
+        sum(row["task"] == task for row in batched)
+        for task in {row["task"] for row in batched if row["model"] == "sclambda"}
+    ]
+    assert sorted(set(sizes)) == [2, 3]  # 8 units of a fold: 3 + 3 + 2
+
+
+def test_settings_are_complete_and_checked() -> None:
+    rows = plan.build([VARIANTS], request(), MODELS, ENCODERS, {"sclambda": {"epochs": 7}})
+    chosen = json.loads(next(row["settings"] for row in rows if row["model"] == "sclambda"))
+    assert chosen["epochs"] == 7
+    assert set(chosen) == set(MODELS["entries"]["sclambda"]["settings"])
+    for overrides, message in (
+        ({"epoch": 7}, "did you mean 'epochs'"),
+        ({"epochs": "many"}, "expected integer"),
+        ({"epochs": True}, "expected integer"),
+        ({"epochs": 0}, "out of range"),
+        ({"z_at_predict": "median"}, "one of"),
+        ({"bench_compat": ["all of it"]}, "one of"),
+    ):
+        with pytest.raises(InputError, match=message):
+            settings.complete("sclambda", MODELS["entries"]["sclambda"]["settings"], overrides, "file.yml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dataset,h5ad,perturbation_type\n", "no dataset"),
+        ("", "not a comma-separated table"),
+        ("dataset,h5d,perturbation_type\na,b.h5ad,gene\n", "unknown column 'h5d'.*did you mean 'h5ad'"),
+        ("dataset,h5ad,perturbation_type\na,b.h5ad\n", "line 2: wrong number of fields"),
+        (
+            "dataset,h5ad,perturbation_type\na,b.h5ad,genes\n",
+            "line 2, column perturbation_type.*found 'genes'.*variant, gene",
+        ),
+        ("dataset,h5ad,perturbation_type\na.b,b.h5ad,gene\n", "line 2, column dataset.*found 'a.b'"),
+        ("dataset,h5ad,perturbation_type\na,b.csv,gene\n", "line 2, column h5ad"),
+        ("dataset,h5ad,perturbation_type\na,,gene\n", "line 2: 'h5ad' is missing"),
+        ("dataset,h5ad,perturbation_type\na,b.h5ad,variant\n", "line 2: 'proteins' is missing"),
+        ("dataset,h5ad,perturbation_type\na,b.h5ad,gene\nA,b.h5ad,gene\n", "line 3: duplicate dataset 'A'.*line 2"),
+        ("dataset,h5ad,h5ad,perturbation_type\na,b.h5ad,b.h5ad,gene\n", "duplicate column"),
+    ],
+)
+def test_bad_samplesheets_give_one_clear_line(tmp_path: Path, text: str, message: str) -> None:
+    sheet = tmp_path / "samplesheet.csv"
+    sheet.write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        samplesheet.read(sheet, ASSETS / "schema_input.json")
+    assert "samplesheet.csv" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_samplesheet_fills_defaults_and_survives_a_byte_order_mark(tmp_path: Path) -> None:
+    sheet = tmp_path / "s.csv"
+    sheet.write_bytes("\ufeffdataset,h5ad,perturbation_type\r\na, b.h5ad ,gene\r\n".encode())
+    (row,) = samplesheet.read(sheet, ASSETS / "schema_input.json")
+    assert (row["h5ad"], row["perturbation_column"], row["control_labels"], row["gene"]) == (
+        "b.h5ad",
+        "perturbation",
+        "control",
+        "",
+    )
+
+
+def test_tables_round_trip_and_refuse_ragged_rows(tmp_path: Path) -> None:
+    path = tmp_path / "t.tsv"
+    tables.write_tsv(path, [{"a": 0.1 + 0.2, "b": float("nan")}, {"a": None, "b": '"quoted" \t text'}], ["a", "b"])
+    assert path.read_text() == 'a\tb\n0.30000000000000004\t\n\t"quoted" text\n'
+    assert tables.read_tsv(path)[1] == {"a": "", "b": '"quoted" text'}
+    path.write_text("a\tb\n1\n")
+    with pytest.raises(InputError, match=r"line 2: wrong number of fields.*2 tab-separated"):
+        tables.read_tsv(path)
