@@ -48,7 +48,7 @@ def by_nextflow(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]
     (project / "main.nf").write_text(
         "include { importedFiles } from './subworkflows/local/utils_variantcellbench/code'\n"
         "workflow {\n"
-        f"    def scopes = {json.dumps(entries)}.collectEntries {{ entry -> [entry, importedFiles([entry]).toSorted()] }}\n"
+        f"    def scopes = {json.dumps(entries)}.collectEntries {{ key -> [key, importedFiles([key]).toSorted()] }}\n"
         "    println('SCOPES ' + groovy.json.JsonOutput.toJson(scopes))\n"
         "}\n"
     )
