@@ -1,0 +1,144 @@
+"""Everything the report reads, checked and typed once; tables stay lists of rows of strings."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vcbench.core.errors import InputError
+from vcbench.core.tables import read_tsv
+from vcbench.report.names import Names
+from vcbench.report.text import parse
+
+Row = dict[str, str]
+
+#: What the run file holds; a fact that is missing is shown as "not recorded".
+RUN_FACTS = {
+    "pipeline_version": "Pipeline version",
+    "git_commit": "Git commit",
+    "nextflow_version": "Nextflow version",
+    "run_name": "Run name",
+    "date": "Date",
+    "profile": "Profile",
+    "command_line": "Command line",
+}
+
+_REQUIRED = {
+    "plan.tsv": (
+        "unit",
+        "dataset",
+        "split",
+        "fold",
+        "model",
+        "encoder",
+        "strategy",
+        "seed",
+        "state",
+        "stage",
+        "reason",
+    ),
+    "leaderboard.tsv": (
+        *("dataset", "split", "model", "encoder", "strategy", "metric", "gene_set", "value", "ci_low", "ci_high"),
+        *("n", "n_expected", "null_mean", "null_low", "null_high", "ceiling"),
+    ),
+    "contrasts.tsv": (
+        *("dataset", "split", "metric", "gene_set", "model", "encoder", "strategy", "reference_model"),
+        *("reference_encoder", "reference_strategy", "difference", "ci_low", "ci_high", "p", "p_holm", "n"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The tables of a run by name; `quality` and `perturbations` by dataset id."""
+
+    plan: list[Row]
+    leaderboard: list[Row]
+    contrasts: list[Row]
+    leakage: list[Row]
+    quality: dict[str, list[Row]]
+    perturbations: dict[str, list[Row]]
+    versions: list[Row]
+    run: dict[str, Any]
+    scores: Path
+    names: Names
+
+    def panels(self) -> list[tuple[str, str]]:
+        """Return the planned (dataset, split) pairs, sorted; a panel without any result is among them."""
+        return sorted({(row["dataset"], row["split"]) for row in self.plan})
+
+    def datasets(self) -> list[str]:
+        """Return the planned datasets, sorted."""
+        return sorted({row["dataset"] for row in self.plan})
+
+    def usable(self, dataset: str) -> list[Row]:
+        """Return the perturbations of a dataset that have cells in the benchmark."""
+        return [row for row in self.perturbations.get(dataset, []) if parse(row["n_cells"]) > 0]
+
+
+def _by_dataset(paths: Iterable[Path], required: Sequence[str]) -> dict[str, list[Row]]:
+    # Dataset ids hold no dot, so the id is what stands before the first one of the file name.
+    return {path.name.split(".")[0]: read_tsv(path, required) for path in sorted(paths, key=lambda path: path.name)}
+
+
+def read(
+    tables: Path,
+    quality: Sequence[Path],
+    leakage: Sequence[Path],
+    perturbations: Sequence[Path],
+    versions: Path | None,
+    run: Path,
+    assets: Path,
+) -> Inputs:
+    """Read the inputs; raises :class:`InputError` naming the file and what it lacks."""
+    loaded = {}
+    for name, columns in _REQUIRED.items():
+        if not (tables / name).is_file():
+            raise InputError("table not found", where=str(tables / name), hint="run vcb_aggregate.py first")
+        loaded[name.removesuffix(".tsv")] = read_tsv(tables / name, columns)
+    if not (tables / "scores.parquet").is_file():
+        raise InputError("table not found", where=str(tables / "scores.parquet"), hint="run vcb_aggregate.py first")
+    try:
+        facts = json.loads(run.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError("not a readable JSON file", where=str(run), found=error) from error
+    loaded["plan"].sort(key=lambda row: (row["dataset"], row["split"], int(row["fold"]), row["unit"]))
+    return Inputs(
+        **loaded,
+        leakage=[row for path in sorted(leakage) for row in read_tsv(path, ("dataset", "split", "fold"))],
+        quality=_by_dataset(quality, ("metric", "value")),
+        perturbations=_by_dataset(perturbations, ("perturbation", "status", "n_cells")),
+        versions=read_tsv(versions, ("process", "software", "version")) if versions else [],
+        run=facts,
+        scores=tables / "scores.parquet",
+        names=Names.load(assets),
+    )
+
+
+def perturbation_scores(path: Path, metric: str, gene_set: str) -> dict[tuple[str, ...], dict[str, float]]:
+    """Return ``{(dataset, split, model, encoder, strategy): {perturbation: value}}`` of one metric.
+
+    Seeds (and folds, should a perturbation be tested twice) are averaged within a perturbation; NaN is left out.
+    """
+    import pyarrow.parquet as parquet
+
+    keys = ["dataset", "split", "model", "encoder", "strategy"]
+    table = parquet.read_table(
+        path,
+        columns=[*keys, "perturbation", "value"],
+        filters=[("metric", "=", metric), ("gene_set", "=", gene_set)],
+    )
+    collected: dict[tuple[str, ...], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in table.to_pylist():
+        # A row without a perturbation is a value over the whole panel.
+        if row["perturbation"] and row["value"] is not None and math.isfinite(row["value"]):
+            collected[tuple(row[key] for key in keys)][row["perturbation"]].append(row["value"])
+    return {
+        key: {name: math.fsum(values) / len(values) for name, values in sorted(by_name.items())}
+        for key, by_name in collected.items()
+    }

@@ -1,0 +1,209 @@
+"""One dataset and split: every planned configuration with its scores, and the verdict against the best baseline."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+from vcbench.report.inputs import Inputs, Row
+from vcbench.report.names import Configuration, Metric, Names
+from vcbench.report.text import parse
+
+#: Level of the Holm-corrected test, as declared for the primary contrast.
+ALPHA = 0.05
+#: Which of the two references of contrasts.tsv the verdict is about.
+BEST_BASELINE = "best_baseline"
+
+
+@dataclass(frozen=True)
+class Score:
+    """A configuration's value of one metric with everything a reader needs to judge it; absent numbers are NaN."""
+
+    value: float
+    low: float
+    high: float
+    n: float
+    n_expected: float
+    null_mean: float
+    null_low: float
+    null_high: float
+    ceiling: float
+    ceiling_full: float
+    imputed: float
+    reasons: str
+    method: str
+
+    @property
+    def incomplete(self) -> bool:
+        """Return whether perturbations are missing from the value."""
+        return math.isfinite(self.n_expected) and self.n < self.n_expected
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Paired difference of a configuration to the best simple baseline (model minus baseline)."""
+
+    configuration: Configuration
+    reference: Configuration
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+    n: float
+    detectable: float
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One dataset and split."""
+
+    dataset: str
+    split: str
+    primary: Metric
+    configurations: tuple[Configuration, ...]
+    scores: dict[tuple[Configuration, str], Score]
+    contrasts: dict[Configuration, Contrast]
+    states: dict[Configuration, Counter[str]]
+    names: Names
+
+    @property
+    def id(self) -> str:
+        """Stem of the panel's section ids."""
+        return f"{self.dataset}_{self.split}"
+
+    def score(self, configuration: Configuration, metric: Metric) -> Score | None:
+        """Return a configuration's score, None when it has no row (nothing of it succeeded)."""
+        return self.scores.get((configuration, metric.key))
+
+    def value(self, configuration: Configuration, metric: Metric) -> float:
+        """Return a configuration's value, NaN when it has none."""
+        score = self.score(configuration, metric)
+        return score.value if score else math.nan
+
+    def level(self, configuration: Configuration, metric: Metric) -> float:
+        """Return the value, or where it is undefined the value with undefined predictions counted as no skill."""
+        score = self.score(configuration, metric)
+        if score is None:
+            return math.nan
+        return score.value if math.isfinite(score.value) else score.imputed
+
+    def ranked(self) -> list[Configuration]:
+        """Return all configurations, best primary value first, undefined ones last; ties by name."""
+        sign = 1 if self.primary.lower_is_better else -1
+
+        def key(configuration: Configuration) -> tuple[bool, float, Configuration]:
+            value = self.value(configuration, self.primary)
+            return (math.isnan(value), 0.0 if math.isnan(value) else sign * value, configuration)
+
+        return sorted(self.configurations, key=key)
+
+    def scored(self) -> set[Configuration]:
+        """Return the configurations with at least one value of any metric."""
+        return {configuration for (configuration, _), score in self.scores.items() if math.isfinite(score.value)}
+
+    def baselines(self) -> list[Configuration]:
+        """Return the baselines that have scores."""
+        scored = self.scored()
+        return [item for item in self.configurations if self.names.is_baseline(item) and item in scored]
+
+    def ceiling(self, metric: Metric, full: bool = False) -> float:
+        """Return the split-half ceiling of a metric, or (`full`) what two full repeats would give; NaN without one."""
+        found = [score for (_, key), score in sorted(self.scores.items()) if key == metric.key]
+        values = [score.ceiling_full if full else score.ceiling for score in found]
+        return next((value for value in values if math.isfinite(value)), math.nan)
+
+    def reference(self) -> Configuration | None:
+        """Return the best simple baseline: the one the contrasts were computed against."""
+        return next((contrast.reference for contrast in self.contrasts.values()), None)
+
+    def missing_controls(self) -> str:
+        """Return why no score of this panel may be shown, empty when all controls are there."""
+        if not self.scored():
+            return "No unit of this dataset and split has a score."
+        if not self.baselines():
+            return "This run has no simple baseline with a score, so no score of a model can be judged."
+        if math.isnan(self.ceiling(self.primary)):
+            return (
+                f"The ceiling of {self.primary.full_title} could not be measured "
+                "(one half of the cells against the other), so no score of a model can be judged."
+            )
+        return ""
+
+    def competitors(self) -> list[Contrast]:
+        """Return the contrasts of models that are not baselines, most favourable difference first."""
+        sign = 1 if self.primary.lower_is_better else -1
+        found = [item for item in self.contrasts.values() if not self.names.is_baseline(item.configuration)]
+        found = [item for item in found if math.isfinite(item.difference)]
+        return sorted(found, key=lambda item: (sign * item.difference, item.configuration))
+
+    def winners(self) -> list[Contrast]:
+        """Return the competitors whose advantage is significant after Holm's correction."""
+        return [item for item in self.competitors() if self.primary.better(item.difference) and item.p_holm < ALPHA]
+
+
+def build(inputs: Inputs, dataset: str, split: str) -> Panel:
+    """Join the plan with the leaderboard and the contrasts, by label; what the plan lists cannot vanish."""
+    names, primary = inputs.names, inputs.names.primary()
+
+    def mine(rows: list[Row]) -> list[Row]:
+        return [row for row in rows if row["dataset"] == dataset and row["split"] == split]
+
+    states: dict[Configuration, Counter[str]] = {}
+    for row in mine(inputs.plan):
+        states.setdefault(_configuration(row), Counter())[row["state"]] += 1
+    scores = {}
+    for row in mine(inputs.leaderboard):
+        # Evaluator rows (ceiling, nulls) are no configurations: their numbers are in columns of every row.
+        if _configuration(row) in states:
+            key = (_configuration(row), names.metric(row["metric"], row["gene_set"]).key)
+            scores[key] = _score(row)
+    contrasts = {
+        _configuration(row): _contrast(row)
+        for row in mine(inputs.contrasts)
+        if (row["metric"], row["gene_set"]) == (primary.id, primary.gene_set)
+        and row.get("reference", BEST_BASELINE) == BEST_BASELINE
+    }
+    return Panel(
+        dataset=dataset,
+        split=split,
+        primary=primary,
+        configurations=tuple(sorted(states)),
+        scores=scores,
+        contrasts=contrasts,
+        states=states,
+        names=names,
+    )
+
+
+def _configuration(row: Row, prefix: str = "") -> Configuration:
+    return Configuration(row[f"{prefix}model"], row[f"{prefix}encoder"], row[f"{prefix}strategy"])
+
+
+def _score(row: Row) -> Score:
+    numbers = {name: parse(row[name]) for name in ("value", "n", "n_expected", "null_mean", "null_low", "null_high")}
+    return Score(
+        **numbers,
+        low=parse(row["ci_low"]),
+        high=parse(row["ci_high"]),
+        ceiling=parse(row["ceiling"]),
+        ceiling_full=parse(row.get("ceiling_full")),
+        imputed=parse(row.get("value_imputed")),
+        reasons=row.get("reasons", ""),
+        method=row.get("interval", ""),
+    )
+
+
+def _contrast(row: Row) -> Contrast:
+    return Contrast(
+        configuration=_configuration(row),
+        reference=_configuration(row, "reference_"),
+        difference=parse(row["difference"]),
+        low=parse(row["ci_low"]),
+        high=parse(row["ci_high"]),
+        p=parse(row["p"]),
+        p_holm=parse(row["p_holm"]),
+        n=parse(row["n"]),
+        detectable=parse(row.get("detectable")),
+    )
