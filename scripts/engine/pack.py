@@ -25,10 +25,8 @@ def check(pins: Path, lib: Path) -> list[str]:
 
 
 def manifest(jars: list[str], lib: str) -> bytes:
-    """Manifest whose Class-Path names the jars; lines hold at most 72 bytes and continue after a blank (JAR specification)."""
-    lines = []
-    for line in ("Manifest-Version: 1.0", "Main-Class: nextflow.cli.Launcher"):
-        lines.append(line)
+    """Manifest whose Class-Path names the jars; a line holds at most 72 bytes (JAR specification)."""
+    lines = ["Manifest-Version: 1.0", "Main-Class: nextflow.cli.Launcher"]
     rest = "Class-Path: " + " ".join(f"{lib}/{jar}" for jar in jars)
     lines.append(rest[:70])
     rest = rest[70:]
