@@ -47,11 +47,10 @@ def _leave_one_out(folds: np.ndarray) -> np.ndarray:
     return np.array([[sizes[f] / (sizes[f] - 1) if sizes[f] > 1 else 0.0] for f in folds])
 
 
-def _mean(per_gene: np.ndarray) -> np.ndarray:
-    """Return the mean over the last axis without NaN; NaN when all are."""
-    known = ~np.isnan(per_gene)
-    with np.errstate(invalid="ignore"):
-        return np.where(known, per_gene, 0.0).sum(-1) / known.sum(-1)
+def _left(total: np.ndarray, removed: np.ndarray) -> np.ndarray:
+    """Return (K, G) sums of squares left without row k; NaN where only rounding is left."""
+    left = total - removed
+    return np.where(left > 1e-9 * total, left, np.nan)
 
 
 def gene_correlations(true: np.ndarray, predicted: np.ndarray, folds: np.ndarray) -> np.ndarray:
@@ -63,8 +62,12 @@ def gene_correlations(true: np.ndarray, predicted: np.ndarray, folds: np.ndarray
     return np.where(flat, np.nan, r)
 
 
-def _pseudo_values(value: float, without: np.ndarray) -> np.ndarray:
-    """Return K * value - (K - 1) * value without row k."""
+def _pseudo_values(value: float, per_gene: np.ndarray, without: np.ndarray) -> np.ndarray:
+    """Return (K,) K * value - (K - 1) * value without row k, from (G,) values and (K, G) values without a row.
+
+    A gene that row k alone makes vary has no value without it and counts as unchanged.
+    """
+    without = np.where(np.isnan(without), per_gene, without).mean(axis=1)
     return value + (len(without) - 1) * (value - without)
 
 
@@ -81,13 +84,12 @@ def correlation(true: np.ndarray, predicted: np.ndarray, folds: np.ndarray, mini
         return Genewise(np.nan, undefined, 0, "const_pred")
     t, p = centred(true[:, used], folds), centred(predicted[:, used], folds)
     factor = _leave_one_out(folds)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        without = _mean(
-            ((t * p).sum(0) - factor * t * p)
-            / np.sqrt(np.maximum((t**2).sum(0) - factor * t**2, 0) * np.maximum((p**2).sum(0) - factor * p**2, 0))
-        )
+    spread_t, spread_p = (t**2).sum(0), (p**2).sum(0)
+    left_t, left_p = _left(spread_t, factor * t**2), _left(spread_p, factor * p**2)
+    with np.errstate(invalid="ignore"):
+        without = ((t * p).sum(0) - factor * t * p) / np.sqrt(left_t * left_p)
     value = float(per_gene[used].mean())
-    return Genewise(value, _pseudo_values(value, without), int(used.sum()), contract.OK)
+    return Genewise(value, _pseudo_values(value, per_gene[used], without), int(used.sum()), contract.OK)
 
 
 def normalised_error(true: np.ndarray, predicted: np.ndarray) -> Genewise:
@@ -103,7 +105,9 @@ def normalised_error(true: np.ndarray, predicted: np.ndarray) -> Genewise:
         return Genewise(np.nan, undefined, 0, "const_true")
     t, error = t[:, used], (predicted[:, used] - true[:, used]) ** 2
     n = len(true)
-    value = float((error.sum(0) / (t**2).sum(0)).mean())
-    with np.errstate(invalid="ignore", divide="ignore"):
-        without = _mean((error.sum(0) - error) / ((t**2).sum(0) - n / (n - 1) * t**2))
-    return Genewise(value, _pseudo_values(value, without), int(used.sum()), contract.OK)
+    spread = (t**2).sum(0)
+    per_gene = error.sum(0) / spread
+    with np.errstate(invalid="ignore"):
+        without = (error.sum(0) - error) / _left(spread, n / (n - 1) * t**2)
+    value = float(per_gene.mean())
+    return Genewise(value, _pseudo_values(value, per_gene, without), int(used.sum()), contract.OK)

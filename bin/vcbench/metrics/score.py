@@ -95,10 +95,12 @@ def main(argv: Sequence[str]) -> int:
             aligned.setdefault((unit.model, unit.encoder, unit.strategy, unit.seed), {})[unit.fold] = found
         if status.facts["state"] != "ok":
             log.error("%s: %s", unit.id, status.facts["reason"])
+            folder.mkdir(parents=True, exist_ok=True)
             status.write(folder, ("numpy", "scipy"))
             failed.append(f"{unit.id}: {status.facts['reason']}")
     if not aligned:
         raise ModelError(f"no unit could be scored; first {failed[0]}")
+    folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for (model, encoder, strategy, seed), by_fold in sorted(aligned.items()):
         collector = scoring.Rows(dataset, split, model, encoder, strategy, seed)

@@ -175,7 +175,10 @@ def ceilings(panel: Panel, metric: Metric, gene_set: str) -> tuple[float, float]
     Correlations step up by Spearman-Brown when positive, squared errors halve; NaN for other metrics.
     """
     of = (contract.TECH_DUPLICATE, "none", "none")
-    half = panel.series(metric, gene_set, of, (0,), {fold for fold, _ in panel.rows}).value
+    if metric.jackknife:
+        half = panel.scores.over_folds.get((metric.id, gene_set, *of, 0), (np.nan, 0, ""))[0]
+    else:
+        half = panel.series(metric, gene_set, of, (0,), {fold for fold, _ in panel.rows}).value
     if metric.replicate == "spearman_brown" and half > 0:
         return half, 2 * half / (1 + half)
     if metric.replicate == "halve":
@@ -199,7 +202,8 @@ def leaderboard_rows(
             values = found.numerator[~np.isnan(found.numerator)]
             known_seeds = found.seed_values[~np.isnan(found.seed_values)]
             numbers = {
-                "value": found.value, "ci_low": ci.low, "ci_high": ci.high, "value_imputed": found.imputed,
+                "value": found.value, "ci_low": ci.low, "ci_high": ci.high,
+                "value_imputed": found.imputed if planned.units_ok else np.nan,
                 "median": np.median(values) if per_perturbation and len(values) else np.nan,
                 "sd": np.std(values, ddof=1) if per_perturbation and len(values) > 1 else np.nan,
                 "null_mean": null[0], "null_low": null[1], "null_high": null[2],
@@ -286,6 +290,9 @@ def _contrast(
         for found in (model, other)
     ]
     scale = terms[1][1][common].mean() if common.any() else np.nan
+    # Single precision of predictions moves scores in the seventh digit: such differences are none.
+    close = np.abs(terms[0][0] - terms[1][0]) <= contract.TOLERANCE * np.maximum(1.0, np.abs(terms[1][0]))
+    terms[0] = (np.where(close, terms[1][0], terms[0][0]), terms[0][1])
     differences = (terms[0][0] - terms[1][0]) / scale
     ci = bootstrap.interval(terms, [1.0, -1.0], panel.groups, panel.weights)
     # The flips depend on the panel only, so every contrast of it meets the same ones.

@@ -1,0 +1,77 @@
+"""Paired tests (metrics.md 10.3)."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from vcbench.stats import bootstrap, contrasts
+
+
+def groups_of(names):
+    return bootstrap.clusters([str(name) for name in names], np.ones(len(names), dtype=int))
+
+
+def test_exact_sign_flip_by_hand():
+    differences = np.array([0.3, -0.1, 0.4, 0.2, 0.5])
+    sums = [abs(sum(s * d for s, d in zip(signs, differences, strict=True)))
+            for signs in itertools.product((1, -1), repeat=5)]  # fmt: skip
+    expected = np.mean([s >= differences.sum() - 1e-12 for s in sums])
+    assert contrasts.sign_flip(differences, groups_of(range(5)), np.random.default_rng(0)) == expected
+
+
+def test_smallest_p_is_two_over_all_flips():
+    p = contrasts.sign_flip(np.ones(6), groups_of(range(6)), np.random.default_rng(0))
+    assert p == pytest.approx(2 / 2**6)
+    # Six perturbations in three clusters are three observations.
+    assert contrasts.sign_flip(np.ones(6), groups_of([0, 0, 1, 1, 2, 2]), np.random.default_rng(0)) == pytest.approx(0.25)
+
+
+def test_no_difference_and_too_few_clusters():
+    assert contrasts.sign_flip(np.zeros(20), groups_of(range(20)), np.random.default_rng(0)) == 1
+    assert np.isnan(contrasts.sign_flip(np.ones(5), groups_of([0] * 5), np.random.default_rng(0)))
+    gaps = np.array([1.0, np.nan, 1.0])
+    assert contrasts.sign_flip(gaps, groups_of(range(3)), np.random.default_rng(0)) == 0.5
+
+
+def test_type_one_error_with_dependent_clusters():
+    """Under the null 5 % of tests reject when clusters are flipped whole; flipping members alone rejects too often."""
+    rng = np.random.default_rng(11)
+    cluster = np.repeat(np.arange(20), 3)
+    whole, members = groups_of(cluster), groups_of(range(60))
+    rejected = np.zeros(2)
+    n = 250
+    for _ in range(n):
+        differences = rng.normal(size=20)[cluster] + 0.3 * rng.normal(size=60)
+        for i, groups in enumerate((whole, members)):
+            rejected[i] += contrasts.sign_flip(differences, groups, rng) < 0.05
+    assert rejected[0] / n == pytest.approx(0.05, abs=0.035)
+    assert rejected[1] / n > 0.15
+
+
+def test_power_at_the_detectable_difference():
+    """A true difference of 2.8 standard errors is found with about 80 % power."""
+    rng = np.random.default_rng(2)
+    k, found = 33, 0
+    groups = groups_of(range(k))
+    for _ in range(200):
+        differences = rng.normal(contrasts.DETECTABLE_ERRORS * 0.15 / np.sqrt(k), 0.15, k)
+        found += contrasts.sign_flip(differences, groups, rng) < 0.05
+    assert 0.7 <= found / 200 <= 0.88
+
+
+def test_holm_by_hand():
+    p = np.array([0.01, 0.04, 0.03, np.nan, 0.005])
+    np.testing.assert_allclose(contrasts.holm(p), [0.03, 0.06, 0.06, np.nan, 0.02])
+    assert contrasts.holm(np.array([0.9, 0.8])).tolist() == [1.0, 1.0]
+
+
+def test_companions():
+    differences = np.array([1.0, 2, 3, 4, 5, 0, np.nan])
+    p, zeros = contrasts.signed_rank(differences)
+    assert p == pytest.approx(2 / 2**5)
+    assert zeros == 1
+    assert contrasts.superiority(differences) == pytest.approx(5.5 / 6)
+    assert np.isnan(contrasts.signed_rank(np.zeros(4))[0])
