@@ -1,0 +1,98 @@
+"""The PREDICT step: predict the test perturbations with fitted units and check what comes out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vcbench.core import h5ad
+from vcbench.core.errors import ModelError
+from vcbench.core.status import Status
+from vcbench.core.units import Unit
+from vcbench.models import registry, task
+from vcbench.models.base import CELLS, PROFILE, Model, Prediction, PredictionRequest
+
+
+def check(prediction: Prediction, request: PredictionRequest) -> None:
+    """Raise :class:`ModelError` unless the prediction is finite and holds exactly what was asked for."""
+    values, labels = np.asarray(prediction.values), np.asarray(prediction.labels)
+    if prediction.kind not in (PROFILE, CELLS):
+        raise ModelError(f"unknown kind of prediction '{prediction.kind}'")
+    if values.ndim != 2 or values.shape[1] != len(request.genes):
+        raise ModelError(f"predicted values have shape {values.shape}, expected (rows, {len(request.genes)} genes)")
+    if len(labels) != len(values):
+        raise ModelError(f"{len(values)} predicted rows have {len(labels)} labels")
+    if prediction.basis is not None and len(prediction.basis) != len(values):
+        raise ModelError(f"{len(values)} predicted rows have {len(prediction.basis)} bases")
+    names, counts = np.unique(labels.astype(str), return_counts=True)
+    found, wanted = dict(zip(names.tolist(), counts.tolist(), strict=True)), set(request.ids)
+    if missing := sorted(wanted - found.keys()):
+        raise ModelError(f"no prediction for {len(missing)} perturbations, first {', '.join(missing[:3])}")
+    if unexpected := sorted(found.keys() - wanted):
+        raise ModelError(f"predicted perturbations nobody asked for: {', '.join(unexpected[:3])}")
+    expected = dict(zip(request.ids, request.n_cells, strict=True))
+    for name in request.ids:
+        rows = 1 if prediction.kind == PROFILE else expected[name]
+        if found[name] != rows:
+            raise ModelError(f"{found[name]} predicted rows for {name}, expected {rows} ({prediction.kind})")
+    bad = ~np.isfinite(values).all(axis=1)
+    if bad.any():
+        shown = ", ".join(sorted(set(labels[bad].astype(str)))[:3])
+        raise ModelError(f"predicted values are not finite (NaN or infinite) in {bad.sum()} rows, first {shown}")
+
+
+def write(unit: Unit, prediction: Prediction, request: PredictionRequest, code: str, out_dir: Path) -> Path:
+    """Write `<unit>.predictions.h5ad` and return its path."""
+    import anndata as ad
+    import pandas as pd
+
+    obs = pd.DataFrame({"perturbation": prediction.labels.astype(str).astype(object)})
+    if prediction.basis is not None:
+        obs["basis"] = prediction.basis.astype(object)
+    number = obs.groupby("perturbation").cumcount()
+    obs.index = pd.Index(
+        [f"{label}:{row}" for label, row in zip(obs["perturbation"], number, strict=True)], dtype=object
+    )
+    var = pd.DataFrame(index=pd.Index(request.genes, dtype=object, name="gene"))
+    data = ad.AnnData(np.ascontiguousarray(prediction.values, dtype=np.float32), obs=obs, var=var)
+    path = out_dir / f"{unit.id}.predictions.h5ad"
+    h5ad.write(data, path, {"unit": unit.id, **asdict(unit), "kind": prediction.kind, "code": code})
+    return path
+
+
+def load(unit: Unit, folder: Path, settings: dict[str, Any]) -> Model:
+    """Return the fitted model; raises :class:`ModelError` when it was trained with other settings."""
+    model = registry.load(unit.model).load(folder)
+    different = sorted(
+        name for name in model.settings.keys() | settings.keys() if model.settings.get(name) != settings.get(name)
+    )
+    if different:
+        raise ModelError(f"{folder.name} was trained with other settings: {', '.join(different)}")
+    return model
+
+
+def predict(job: task.Task) -> None:
+    """Predict with the units of a task; see :func:`vcbench.models.task.run` for what happens to failures."""
+    folders = {path.name: path for path in job.options.models}
+    source = job.read_data()
+
+    def work(unit: Unit, status: Status) -> None:
+        (job.options.out_dir / f"{unit.id}.predictions.h5ad").unlink(missing_ok=True)
+        if f"{unit.id}.model" not in folders:
+            status.facts.update(
+                state="blocked", reason=f"no fitted model {unit.id}.model (TRAIN failed or was not run)"
+            )
+            return
+        settings = job.settings[unit.model]
+        request = source.request(unit.fold, settings.get("cells_per_perturbation", 0))
+        request = replace(request, vectors=job.vectors(unit, request.ids))
+        if not request.ids:
+            raise ModelError(f"fold {unit.fold} has no test perturbation")
+        prediction = load(unit, folders[f"{unit.id}.model"], settings).predict(request, unit.seed, job.device)
+        check(prediction, request)
+        write(unit, prediction, request, job.options.code, job.options.out_dir)
+
+    task.run(job, "predict", work)
