@@ -48,9 +48,10 @@ def sections(
     differences = {name: model[name] - base[name] for name in common}
     better = sum(panel.primary.better(value) for value in differences.values())
     places = decimals([*model.values(), *base.values()])
+    side = "Below" if panel.primary.lower_is_better else "Above"
     description = (
         f"Each point is one held-out perturbation: score of the best model (<b>{labels[0]}</b>) minus score of the "
-        f"best baseline (<b>{labels[1]}</b>). {'Below' if panel.primary.lower_is_better else 'Above'} the line the model "
+        f"best baseline (<b>{labels[1]}</b>). {side} the line the model "
         f"is better: {better} of {count(len(common), 'perturbation')}. Hover over a point for its name."
     )
     hidden = panel.contrasts[best].n - len(common)

@@ -170,7 +170,7 @@ def test_heat_map(report, strategy):
                 want = wide.get(encoders[encoder], pd.Series(dtype=float)).get(models[title], np.nan)
                 assert (value is None and np.isnan(want)) or value == pytest.approx(want, rel=1e-12)
         empty = section["description"].partition("Empty cells")[2]
-            assert ("ESM2 650M" in empty) == (dataset == "kras_screen")
+        assert ("ESM2 650M" in empty) == (dataset == "kras_screen")
 
 
 def test_perturbation_view(report):
