@@ -69,7 +69,9 @@ def rank_sum(expression: sp.csr_matrix, groups: np.ndarray, n_groups: int) -> tu
         use_continuity=False, tie_correct=True, n_threads=1,
     )  # fmt: skip
     wanted = pd.MultiIndex.from_product([[str(group) for group in range(n_groups)], cells.var_names])
-    z, p = (result[name].reindex(wanted).to_numpy(dtype=np.float64).reshape(n_groups, -1) for name in ("z_score", "p_value"))
+    z, p = (
+        result[name].reindex(wanted).to_numpy(dtype=np.float64).reshape(n_groups, -1) for name in ("z_score", "p_value")
+    )
     if not np.isfinite([z, p]).all():
         raise ModelError("the rank-sum engine returned values that are not finite")
     return z, p

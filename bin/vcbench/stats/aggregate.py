@@ -62,6 +62,12 @@ class Planned:
     units_ok: int
 
 
+def within(value: float, metric: Metric) -> float:
+    """Return an end of an interval cut to what the metric can be: t intervals of few values reach beyond it."""
+    low, high = metric.range
+    return float(np.clip(value, -np.inf if low is None else low, np.inf if high is None else high))
+
+
 def tidy(value: float) -> float:
     """Return a number with 10 significant digits: what readers need, and safe from the last bits of a library."""
     return float(f"{value:.10g}")
@@ -202,7 +208,7 @@ def leaderboard_rows(
             values = found.numerator[~np.isnan(found.numerator)]
             known_seeds = found.seed_values[~np.isnan(found.seed_values)]
             numbers = {
-                "value": found.value, "ci_low": ci.low, "ci_high": ci.high,
+                "value": found.value, "ci_low": within(ci.low, metric), "ci_high": within(ci.high, metric),
                 "value_imputed": found.imputed if planned.units_ok else np.nan,
                 "median": np.median(values) if per_perturbation and len(values) else np.nan,
                 "sd": np.std(values, ddof=1) if per_perturbation and len(values) > 1 else np.nan,

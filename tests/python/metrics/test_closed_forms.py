@@ -67,7 +67,9 @@ def test_shuffled_labels_score_one_half(make_fold, compare, rng):
     k = 33
     profile = rng.normal(size=(k, 200))
     pairs = np.stack([np.arange(k), *(rng.permutation(k) for _ in range(200))], axis=1)
-    found = discrimination.c_acc(compare(make_fold(profile), profile + rng.normal(size=profile.shape), pairs=pairs), "all")
+    found = discrimination.c_acc(
+        compare(make_fold(profile), profile + rng.normal(size=profile.shape), pairs=pairs), "all"
+    )
     assert found.values[:, 0].mean() > 0.95
     assert found.values[:, 1:].mean() == pytest.approx(0.5, abs=0.02)
     # The chance band of one permutation: 0.5 +- 1.96 * 0.289 / sqrt(K)

@@ -69,7 +69,11 @@ def test_shared_controls_and_test_mean(make_fold, compare, rng):
     profile, predicted = rng.normal(size=(5, 40)), rng.normal(size=(5, 40))
     control, mean = rng.normal(size=40), rng.normal(size=40)
     fold = make_fold(profile, control_all=control, cell_mean=mean, listed=tuple(np.arange(k, k + 20) for k in range(5)))
-    for metric, reference in ((compat.dpcc_cw_de, control), (compat.dspcc_cw_de, mean), (compat.pcc_cw_de, np.zeros(40))):
+    for metric, reference in (
+        (compat.dpcc_cw_de, control),
+        (compat.dspcc_cw_de, mean),
+        (compat.pcc_cw_de, np.zeros(40)),
+    ):
         found = metric(compare(fold, predicted), "listed").values[:, 0]
         expected = [
             stats.pearsonr((predicted[k] - reference)[k : k + 20], (profile[k] - reference)[k : k + 20]).statistic
@@ -77,7 +81,9 @@ def test_shared_controls_and_test_mean(make_fold, compare, rng):
         ]
         np.testing.assert_allclose(found, expected, atol=1e-12)
     error = compat.mse_cw_de(compare(fold, predicted), "listed").values[:, 0]
-    np.testing.assert_allclose(error, [((predicted - profile)[k, k : k + 20] ** 2).mean() for k in range(5)], atol=1e-12)
+    np.testing.assert_allclose(
+        error, [((predicted - profile)[k, k : k + 20] ** 2).mean() for k in range(5)], atol=1e-12
+    )
     np.testing.assert_allclose(
         compat.mse_gw(compare(fold, predicted), "all").values.mean(), ((predicted - profile) ** 2).mean(), atol=1e-12
     )

@@ -81,8 +81,9 @@ def test_table_round_trip(tmp_path):
 
     genes = np.array(["a", "b", "c", "d"], dtype=object)
     tested = np.array([0, 2, 3])
+    z, p, log2fc = np.array([1.0, 9, 5, 4]), np.array([0.5, 1, 1e-6, 1e-5]), np.array([0.1, 9, 0.2, 3])
     rows = [
-        de.test_row(1, "x", tested, np.array([1.0, 9, 5, 4]), np.array([0.5, 1, 1e-6, 1e-5]), np.array([0.1, 9, 0.2, 3]), genes),
+        de.test_row(1, "x", tested, z, p, log2fc, genes),
         de.test_row(2, "y", tested, np.zeros(4), np.ones(4), np.zeros(4), genes),
     ]  # fmt: skip
     assert rows[0].rank.tolist() == [0, 2, 1]
@@ -91,7 +92,10 @@ def test_table_round_trip(tmp_path):
     pq.write_table(de.to_table(rows, genes, {"engine": "test"}), tmp_path / "de.parquet")
     found, header = de.read_table(tmp_path / "de.parquet")
     assert header == {"engine": "test"}
-    assert [(fold, name, list(g)) for fold, name, g, _ in found] == [(1, "x", ["a", "c", "d"]), (2, "y", ["a", "c", "d"])]
+    assert [(fold, name, list(g)) for fold, name, g, _ in found] == [
+        (1, "x", ["a", "c", "d"]),
+        (2, "y", ["a", "c", "d"]),
+    ]
     np.testing.assert_array_equal(found[0][3]["p_adj"], rows[0].p_adj)
 
 

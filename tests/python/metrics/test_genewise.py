@@ -94,7 +94,9 @@ def test_terms_are_leave_one_out_pseudo_values(rng, metric):
             return genewise.correlation(true[keep], predicted[keep], folds[keep], 3, "").value
         return genewise.normalised_error(true[keep], predicted[keep]).value
 
-    result = within_fold(true, predicted, folds) if metric == "correlation" else genewise.normalised_error(true, predicted)
+    result = (
+        within_fold(true, predicted, folds) if metric == "correlation" else genewise.normalised_error(true, predicted)
+    )
     for k in range(13):
         keep = np.arange(13) != k
         assert result.terms[k] == pytest.approx(13 * result.value - 12 * value(keep), abs=1e-9)

@@ -85,3 +85,13 @@ def test_the_target_gene_is_no_positive(make_fold, compare, rng):
     positive[0, 5] = True
     fold = make_fold(rng.normal(size=(1, 20)), positive=positive, targets=(np.array([5]),))
     assert recovery.ap_de(compare(fold, rng.normal(size=(1, 20))), "expr_nt").truth_reason.tolist() == ["no_de"]
+
+
+def test_random_predictions_have_no_lift(make_fold, compare, rng):
+    k, g = 300, 200
+    positive = rng.random((k, g)) < rng.uniform(0.02, 0.3, (k, 1))
+    positive[:, 0], positive[:, 1] = True, False
+    fold = make_fold(rng.normal(size=(k, g)), positive=positive)
+    lift = recovery.ap_de_lift(compare(fold, rng.normal(size=(k, g))), "expr_nt").values[:, 0]
+    # The finite-sample bias of average precision is upward and of the order of 1/G.
+    assert lift.mean() == pytest.approx(0, abs=1.96 * lift.std() / np.sqrt(k) + 5 / g)

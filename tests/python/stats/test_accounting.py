@@ -17,7 +17,8 @@ def unit(model="sclambda", encoder="esm2_650m", fold=1, split="variant", task=No
     name = f"tp53.{split}.f{fold}.{model}.{encoder}.alt.s0"
     process = "BASELINES" if model in ("nearest", "train_mean") else model.upper()
     return {"unit": name, "dataset": "tp53", "split": split, "fold": str(fold), "model": model, "encoder": encoder,
-            "strategy": "alt", "seed": "0", "class": "supervised", "process": process, "task": task or name}  # fmt: skip
+            "strategy": "alt", "seed": "0", "class": "supervised", "process": process,
+            "task": task or name}  # fmt: skip
 
 
 def status(row, stage, state="ok", reason="", **facts):
@@ -59,7 +60,11 @@ def test_a_task_that_died():
     assert result(row, [], [died]) == ("failed", "TRAIN", "killed: out of memory (exit 137)")
     assert result(row, [], [failure("TRAIN", "another")])[0] == "missing"
     predicted = [status(row, "train")]
-    assert result(row, predicted, [failure("PREDICT", row["task"], 1, "shape")]) == ("failed", "PREDICT", "shape (exit 1)")
+    assert result(row, predicted, [failure("PREDICT", row["task"], 1, "shape")]) == (
+        "failed",
+        "PREDICT",
+        "shape (exit 1)",
+    )
 
 
 @pytest.mark.parametrize(

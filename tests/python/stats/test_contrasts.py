@@ -26,7 +26,9 @@ def test_smallest_p_is_two_over_all_flips():
     p = contrasts.sign_flip(np.ones(6), groups_of(range(6)), np.random.default_rng(0))
     assert p == pytest.approx(2 / 2**6)
     # Six perturbations in three clusters are three observations.
-    assert contrasts.sign_flip(np.ones(6), groups_of([0, 0, 1, 1, 2, 2]), np.random.default_rng(0)) == pytest.approx(0.25)
+    assert contrasts.sign_flip(np.ones(6), groups_of([0, 0, 1, 1, 2, 2]), np.random.default_rng(0)) == pytest.approx(
+        0.25
+    )
 
 
 def test_no_difference_and_too_few_clusters():
