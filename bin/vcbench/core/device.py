@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 
 from vcbench.core.errors import EXIT_CUDA_OUT_OF_MEMORY, InputError, VcbError
 
@@ -34,3 +36,16 @@ def resolve(device: str) -> str:
                 hint="use --device cpu (pipeline: --gpu none)",
             )
     return device
+
+
+def set_threads(threads: int) -> None:
+    """Limit the threads of numpy and torch (0 = leave them); numpy reads the environment when it is imported."""
+    if threads < 0:
+        raise InputError("must not be negative", where="--threads", found=threads)
+    if threads:
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+            os.environ[name] = str(threads)
+    if threads and "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(threads)

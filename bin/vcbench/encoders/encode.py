@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vcbench.core import catalogue, cli, h5ad, settings
-from vcbench.core.device import DEVICES, resolve
+from vcbench.core.device import DEVICES, resolve, set_threads
 from vcbench.core.errors import InputError, ModelError
 from vcbench.core.names import closest
 from vcbench.encoders import base, provenance
@@ -105,6 +105,9 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--settings", default="{}", metavar="JSON", help="{encoder: {setting: value}}")
     parser.add_argument("--device", choices=DEVICES, default="cpu", help="where networks run")
+    parser.add_argument(
+        "--threads", type=int, default=0, help="threads of numpy and torch (0: as the environment says)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the random encoder")
     parser.add_argument("--assets", type=Path, default=catalogue.ASSETS, help="folder of the catalogues")
     parser.add_argument("--out-dir", type=Path, default=Path(), help="folder of the results")
@@ -113,7 +116,8 @@ def main(argv: Sequence[str]) -> None:
     entries = catalogue.load("encoders", options.assets)
     for name in options.encoders:
         base.load(name, entries)  # unknown names fail before any work
-    resolve(options.device)
+    set_threads(options.threads)
+    options.device = resolve(options.device)
     chosen = read_settings(options.settings, entries["entries"])
     requests = collect(options.perturbations, options.proteins)
     context = {"weights": options.weights, "device": options.device, "seed": options.seed}

@@ -99,9 +99,6 @@ def main(argv: Sequence[str]) -> None:
         "--bench-compat-de-list", default="gears_ttest", help=f"their DE list: {', '.join(compat.DE_LISTS)}"
     )
     parser.add_argument("--assets", type=Path, default=catalogue.ASSETS, help="folder of metrics.yml")
-    parser.add_argument(
-        "--threads", type=int, default=1, help="unused: the rank-sum of all perturbations takes seconds"
-    )
     parser.add_argument("--out-dir", required=True, type=Path, help="output folder")
     options = parser.parse_args(argv)
     list_name = compat.check_list(options.bench_compat_de_list) if options.bench_compat else ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -76,7 +75,7 @@ class Task:
 
 def prepare(options: argparse.Namespace) -> Task:
     """Check the options before any work; raises :class:`InputError`."""
-    set_threads(options.threads)
+    device.set_threads(options.threads)
     units = tuple(Unit.parse(unit) for unit in options.units)
     if repeated := sorted({unit.id for unit in units if units.count(unit) > 1}):
         raise InputError("unit given twice", where="--units", found=", ".join(repeated))
@@ -103,19 +102,6 @@ def prepare(options: argparse.Namespace) -> Task:
     chosen = device.resolve(options.device)
     options.out_dir.mkdir(parents=True, exist_ok=True)
     return Task(units, settings, {path.name: path for path in options.encodings}, options, chosen)
-
-
-def set_threads(threads: int) -> None:
-    """Limit the threads of the numerical libraries; they read the environment when they are imported."""
-    if threads < 0:
-        raise InputError("must not be negative", where="--threads", found=threads)
-    if threads:
-        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-            os.environ[name] = str(threads)
-    if threads and "torch" in sys.modules:
-        import torch
-
-        torch.set_num_threads(threads)
 
 
 def run(task: Task, stage: str, work: Callable[[Unit, Status], None]) -> None:

@@ -107,6 +107,8 @@ def read(
         facts = json.loads(run.read_text())
     except (OSError, ValueError) as error:
         raise InputError("not a readable JSON file", where=str(run), found=error) from error
+    cost = {row["unit"]: row for row in read_tsv(tables / "cost.tsv", ("unit",))}
+    loaded["plan"] = [{**row, **cost.get(row["unit"], {})} for row in loaded["plan"]]
     loaded["plan"].sort(key=lambda row: (row["dataset"], row["split"], int(row["fold"]), row["unit"]))
     return Inputs(
         **loaded,

@@ -11,7 +11,9 @@ from vcbench.core.errors import InputError
 from vcbench.core.units import NO_ENCODER
 
 #: Columns added to the plan.
-COLUMNS = ("state", "stage", "reason", "train_seconds", "predict_seconds", "peak_memory_mb", "device")
+COLUMNS = ("state", "stage", "reason")
+#: Columns of the cost table, kept apart because they differ from run to run and everything else must not.
+COST = ("unit", "train_seconds", "predict_seconds", "peak_memory_mb", "device")
 #: Stages of the chain a unit depends on, in order.
 _DATASET_STAGES = ("SIMULATE", "PREPARE", "SPLIT")
 _ENCODER_STAGES = ("ENCODE", "DERIVE")

@@ -418,7 +418,6 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--perturbations", nargs="*", default=[], type=Path, metavar="TSV", help="<id>.perturbations.tsv"
     )
-    parser.add_argument("--leakage", nargs="*", default=[], type=Path, metavar="TSV", help="accepted, not needed")
     parser.add_argument("--assets", type=Path, default=catalogue.ASSETS, help="folder of the catalogues")
     parser.add_argument("--seed", type=int, default=0, help="seed of resamples and sign flips")
     parser.add_argument(
@@ -447,4 +446,5 @@ def main(argv: Sequence[str]) -> None:
     write_tsv(folder / "contrasts.tsv", differences, CONTRASTS)
     columns = [name for name in plan[0] if name not in accounting.COLUMNS] if plan else []
     write_tsv(folder / "plan.tsv", accounts, [*columns, *accounting.COLUMNS])
+    write_tsv(folder / "cost.tsv", accounts, accounting.COST)
     pq.write_table(table, folder / "scores.parquet")

@@ -12,6 +12,7 @@ process SCORE {
 
     output:
     tuple val(meta), path("${meta.id}.scores.parquet"), emit: scores
+    path '*.score.status.json', optional: true, emit: status
     tuple val("${task.process}"), eval('vcb_versions.py anndata numpy pyarrow scipy'), topic: versions
 
     script:

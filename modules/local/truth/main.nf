@@ -12,6 +12,7 @@ process TRUTH {
 
     output:
     tuple val(meta), path("${meta.id}.truth.h5ad"), path("${meta.id}.de.parquet"), emit: truth
+    path "${meta.id}.reference.scores.parquet", emit: scores
     tuple val("${task.process}"), eval('vcb_versions.py anndata illico numpy pyarrow scipy'), topic: versions
 
     script:
@@ -24,7 +25,6 @@ process TRUTH {
         --folds ${folds} \\
         --dataset-id ${meta.dataset} \\
         --split ${meta.split} \\
-        --threads ${task.cpus} \\
         --assets assets \\
         ${args} \\
         --out-dir .
@@ -32,6 +32,6 @@ process TRUTH {
 
     stub:
     """
-    touch ${meta.id}.truth.h5ad ${meta.id}.de.parquet
+    touch ${meta.id}.truth.h5ad ${meta.id}.de.parquet ${meta.id}.reference.scores.parquet
     """
 }

@@ -44,9 +44,10 @@ workflow EVALUATE {
     ch_statuses = ch_trained
         .mix(ch_predicted)
         .flatMap { _meta, _files, status -> sortedFiles(status) }
+        .mix(SCORE.out.status.flatten())
         .collect(sort: { status -> status.name })
         .ifEmpty([])
-    ch_scores = SCORE.out.scores.map { _meta, scores -> scores }.collect(sort: { scores -> scores.name }).ifEmpty([])
+    ch_scores = SCORE.out.scores.map { _meta, scores -> scores }.mix(TRUTH.out.scores).collect(sort: { scores -> scores.name }).ifEmpty([])
 
     // read once everything above has ended, so that every failed task is in the trace
     ch_tasks = ch_units.map { unit -> unit.task }.unique().toList()

@@ -10,13 +10,13 @@ include { codeDigest } from '../utils_variantcellbench/code'
 def runFacts() {
     return groovy.json.JsonOutput.toJson([
         pipeline: workflow.manifest.name,
-        version: workflow.manifest.version,
+        pipeline_version: workflow.manifest.version,
         description: workflow.manifest.description,
-        commit: workflow.commitId ?: '',
-        nextflow: workflow.nextflow.version.toString(),
+        git_commit: workflow.commitId ?: '',
+        nextflow_version: workflow.nextflow.version.toString(),
         run_name: workflow.runName,
         profile: workflow.profile,
-        command: workflow.commandLine,
+        command_line: workflow.commandLine,
         date: workflow.start.toString(),
         params: params.findAll { name, _value -> !(name in ['help', 'version', 'trace_report_suffix']) }.collectEntries { name, value -> [name, value == null ? '' : value.toString()] },
     ])
