@@ -25,8 +25,18 @@ nfcore_lint() {
   for entry in framework plugins; do
     if [ -e "${NXF_HOME:-$HOME/.nextflow}/$entry" ]; then ln -s "${NXF_HOME:-$HOME/.nextflow}/$entry" "$home/$entry"; fi
   done
+  # It also reads every file below its folder, .venv included, so it gets a copy without what git ignores
+  mkdir "$temporary/copy"
+  git ls-files -z --cached --others --exclude-standard --deduplicate | existing | tar -c --null -T - | tar -x -C "$temporary/copy"
+  git -C "$temporary/copy" init -q # nf-core wants a commit to look at
+  git -C "$temporary/copy" -c user.name=lint -c user.email=lint -c commit.gpgsign=false -c core.hooksPath=/dev/null \
+    commit -q --allow-empty -m lint
+  cd "$temporary/copy"
   NXF_HOME=$home NFCORE_NO_VERSION_CHECK=1 COLUMNS=160 nf-core --hide-progress pipelines lint --dir .
 }
+
+# Of the NUL-separated paths, those that are there (git lists deleted files until the deletion is committed)
+existing() { while IFS= read -r -d '' path; do if [ -e "$path" ]; then printf '%s\0' "$path"; fi; done; }
 
 ruff_check() { "$bin/ruff" check . && "$bin/ruff" format --check .; }
 
