@@ -8,7 +8,7 @@ from vcbench.core.units import NO_ENCODER
 from vcbench.report.names import STRATEGIES, Configuration
 from vcbench.report.panel import Panel
 from vcbench.report.section import Section
-from vcbench.report.text import decimals, escape, listing, number
+from vcbench.report.text import escape, listing, number
 
 
 def sections(panel: Panel, module: str, module_title: str) -> list[Section]:
@@ -31,7 +31,7 @@ def _section(panel: Panel, strategy: str, using: list[Configuration], module: st
     finite = [value for row in matrix for value in row if math.isfinite(value)]
     if len(models) * len(encoders) < 2 or not finite:
         return None
-    places = decimals(finite)
+    places = panel.places()
     empty = [
         names.configuration(Configuration(m, e, strategy))
         for m, row in zip(models, matrix, strict=True)

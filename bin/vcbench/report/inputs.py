@@ -42,6 +42,7 @@ _REQUIRED = {
         "stage",
         "reason",
     ),
+    "cost.tsv": ("unit", "train_seconds", "predict_seconds", "peak_memory_mb", "device"),
     "leaderboard.tsv": (
         *("dataset", "split", "model", "encoder", "strategy", "metric", "gene_set", "value", "ci_low", "ci_high"),
         *("n", "n_expected", "null_mean", "null_low", "null_high", "ceiling"),
@@ -107,7 +108,7 @@ def read(
         facts = json.loads(run.read_text())
     except (OSError, ValueError) as error:
         raise InputError("not a readable JSON file", where=str(run), found=error) from error
-    cost = {row["unit"]: row for row in read_tsv(tables / "cost.tsv", ("unit",))}
+    cost = {row["unit"]: row for row in loaded.pop("cost")}
     loaded["plan"] = [{**row, **cost.get(row["unit"], {})} for row in loaded["plan"]]
     loaded["plan"].sort(key=lambda row: (row["dataset"], row["split"], int(row["fold"]), row["unit"]))
     return Inputs(

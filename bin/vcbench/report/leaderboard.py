@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from vcbench.report.names import Configuration, reasons
-from vcbench.report.panel import ALPHA, Panel
+from vcbench.report.panel import ALPHA, Panel, Score
 from vcbench.report.section import Section
 from vcbench.report.strip import Marks, Scale, axis, strip
-from vcbench.report.text import count, decimals, escape, interval, number, p_value
+from vcbench.report.text import count, escape, interval, number, p_value
 
 #: Rows shown before the rest folds away; the best of each model is always shown.
 SHOWN = 30
@@ -36,7 +36,13 @@ def scale(panel: Panel) -> Scale:
     return Scale.covering(
         value
         for score in scores
-        for value in (score.value, score.low, score.high, score.null_low, score.null_high, score.ceiling)
+        for value in (
+            score.shown,
+            *(() if score.as_no_skill else (score.low, score.high)),
+            score.null_low,
+            score.null_high,
+            score.ceiling,
+        )
     )
 
 
@@ -61,13 +67,14 @@ def _board(panel: Panel) -> str:
     folded = [item for item in ranked if item not in shown]
     if len(folded) <= 5:  # not worth a click
         shown, folded = ranked, []
-    places = decimals(panel.value(item, panel.primary) for item in ranked)
+    places = panel.places()
     where = scale(panel)
     rows = {item: _row(panel, item, ranked.index(item) + 1, where, places) for item in ranked}
     better = "lower is better" if panel.primary.lower_is_better else "higher is better"
     html = [
         f"<p><b>{escape(panel.primary.full_title)}</b> ({better}). {escape(panel.primary.explanation)} "
-        f"{ceiling_text(panel, places)}{_approximate(panel)}</p>",
+        f"{ceiling_text(panel, places)}{_approximate(panel)} "
+        "Hollow points: undefined predictions counted as no skill.</p>",
         LEGEND,
         '<div class="vcb-board">',
         '<div class="vcb-row vcb-head"><div class="vcb-name">Model · encoder · strategy</div>'
@@ -94,33 +101,49 @@ def ceiling_text(panel: Panel, places: int) -> str:
 def _approximate(panel: Panel) -> str:
     """Return a warning when intervals rest on few perturbations."""
     methods = {score.method for (_, key), score in panel.scores.items() if key == panel.primary.key}
-    return " Few perturbations: intervals are approximate (Student t)." if any("t_" in m for m in methods) else ""
+    return (
+        " Intervals that rest on fewer than 30 clusters of perturbations are approximate (Student t)."
+        if any("t_" in m for m in methods)
+        else ""
+    )
 
 
 def _row(panel: Panel, configuration: Configuration, place: int, where: Scale, places: int) -> str:
     score, reference = panel.score(configuration, panel.primary), panel.reference()
     label = escape(panel.names.configuration(configuration))
-    value = score.value if score else math.nan
+    value = panel.value(configuration, panel.primary)
     known = score is not None and math.isfinite(value)
+    sure = known and not score.as_no_skill
     marks = Marks(
         value=value,
-        low=score.low if score else math.nan,
-        high=score.high if score else math.nan,
+        low=score.low if sure else math.nan,
+        high=score.high if sure else math.nan,
         null_low=score.null_low if score else math.nan,
         null_high=score.null_high if score else math.nan,
-        baseline=panel.level(reference, panel.primary) if reference else math.nan,
+        baseline=panel.value(reference, panel.primary) if reference else math.nan,
         ceiling=panel.ceiling(panel.primary),
         kind=kind(panel, configuration),
+        hollow=known and not sure,
         tooltip=_tooltip(panel, configuration, places),
     )
-    text = f"<b>{number(value, places)}</b> <small>{interval(score.low, score.high, places)}</small>" if known else ""
-    if not known:
+    if known:
+        detail = interval(score.low, score.high, places) if sure else escape(partly(score, places))
+        text = f"<b>{number(value, places)}</b> <small>{detail}</small>"
+    else:
         text = f'<small class="vcb-muted">{escape(_why(panel, configuration))}</small>'
     return (
         f'<div class="vcb-row"><div class="vcb-name"><span class="vcb-rank">{place if known else "–"}</span> {label} '
         f'{_badges(panel, configuration)}</div><div class="vcb-plot">{strip(where, marks)}</div>'
         f'<div class="vcb-value">{text}</div><div class="vcb-gain">{_gain(panel, configuration, places)}</div></div>'
     )
+
+
+def partly(score: Score, places: int) -> str:
+    """Return what stands behind a number in which undefined predictions count as no skill."""
+    if not math.isfinite(score.value):
+        return f"{reasons(score.reasons)}; counted as no skill"
+    there = f"{number(score.value, places)} on the {score.n:.0f} of {score.n_expected:.0f} with a defined score"
+    return f"{there}; undefined predictions count as no skill"
 
 
 def _why(panel: Panel, configuration: Configuration) -> str:
@@ -142,7 +165,7 @@ def _badges(panel: Panel, configuration: Configuration) -> str:
     if panel.names.is_control_input(configuration):
         badges.append(("control input", "The encoder is a control, not a protein language model"))
     score = panel.score(configuration, panel.primary)
-    if score and math.isfinite(score.value) and score.incomplete:
+    if score and math.isfinite(score.shown) and score.incomplete:
         badges.append((f"{score.n:.0f} of {score.n_expected:.0f} perturbations", "Some are missing or undefined"))
     failed = sum(n for state, n in panel.states[configuration].items() if state != "ok")
     if failed:
@@ -167,8 +190,10 @@ def _gain(panel: Panel, configuration: Configuration, places: int) -> str:
 
 def _tooltip(panel: Panel, configuration: Configuration, places: int) -> str:
     score, label = panel.score(configuration, panel.primary), panel.names.configuration(configuration)
-    if score is None or not math.isfinite(score.value):
+    if score is None or not math.isfinite(score.shown):
         return f"{label}: {_why(panel, configuration)}"
+    if score.as_no_skill:
+        return f"{label}: {number(score.shown, places)}; {partly(score, places)}"
     return (
         f"{label}: {number(score.value, places)} (95 % interval {interval(score.low, score.high, places)}), "
         f"n = {score.n:.0f}; chance {number(score.null_mean, places)}; ceiling {number(score.ceiling, places)}"

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from vcbench.report.leaderboard import partly
 from vcbench.report.names import Metric, reasons
 from vcbench.report.panel import Panel
 from vcbench.report.section import Section
@@ -22,7 +23,7 @@ def section(
     """
     if panel.missing_controls():
         return None
-    scored = {key for (_, key), score in panel.scores.items() if math.isfinite(score.value)}
+    scored = {key for (_, key), score in panel.scores.items() if math.isfinite(score.shown)}
     # VariantCellBench's own formulas have no ceiling by definition; they stand beside ours for comparison only.
     shown = [m for m in metrics if m.key in scored and (m.compat or math.isfinite(panel.ceiling(m)))]
     if not shown:
@@ -71,7 +72,7 @@ def _kind(panel: Panel, configuration) -> str:
 def _column(panel: Panel, metric: Metric, headers: dict[str, Any], data: dict[str, dict[str, Any]]) -> None:
     """Add the value, interval and chance columns of a metric."""
     values = [panel.value(item, metric) for item in panel.configurations]
-    places = decimals(values)
+    places = decimals([*values, panel.ceiling(metric)])
     finite = [value for value in [*values, panel.ceiling(metric)] if math.isfinite(value)]
     arrow = "↓" if metric.lower_is_better else "↑"
     headers[metric.key] = {
@@ -84,7 +85,8 @@ def _column(panel: Panel, metric: Metric, headers: dict[str, Any], data: dict[st
     }
     headers[f"{metric.key}_interval"] = {
         "title": "95 % interval",
-        "description": f"{escape(metric.full_title)}: bootstrap over perturbations; or why the value is undefined",
+        "description": f"{escape(metric.full_title)}: bootstrap over perturbations, "
+        "or what stands behind a number with undefined predictions",
         "scale": False,
     }
     headers[f"{metric.key}_null"] = {
@@ -101,14 +103,14 @@ def _column(panel: Panel, metric: Metric, headers: dict[str, Any], data: dict[st
         next(rows)[f"{metric.key}_interval"] = "not defined"
     for item, row in zip((item for item in panel.ranked() if item in panel.scored()), rows, strict=True):
         score = panel.score(item, metric)
-        if score is None or not math.isfinite(score.value):
+        if score is None or not math.isfinite(score.shown):
             row[f"{metric.key}_interval"] = escape(reasons(score.reasons) if score else "no value")
             continue
-        row[metric.key] = score.value
-        text = interval(score.low, score.high, places)
-        if score.incomplete:
+        row[metric.key] = score.shown
+        text = partly(score, places) if score.as_no_skill else interval(score.low, score.high, places)
+        if score.incomplete and not score.as_no_skill:
             text += f" (n = {score.n:.0f} of {score.n_expected:.0f})"
-        row[f"{metric.key}_interval"] = text
+        row[f"{metric.key}_interval"] = escape(text)
         null = number(score.null_mean, places)
         row[f"{metric.key}_null"] = (
             null if null == NO_VALUE else f"{null} ({interval(score.null_low, score.null_high, places)})"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from vcbench.report.inputs import Inputs, Row
 from vcbench.report.names import Configuration, Metric, Names
-from vcbench.report.text import parse
+from vcbench.report.text import decimals, parse
 
 #: Level of the Holm-corrected test, as declared for the primary contrast.
 ALPHA = 0.05
@@ -33,6 +33,20 @@ class Score:
     imputed: float
     reasons: str
     method: str
+
+    @property
+    def as_no_skill(self) -> bool:
+        """Return whether missing or undefined predictions had to be counted as no skill."""
+        return math.isfinite(self.imputed) and not math.isclose(self.imputed, self.value, rel_tol=1e-9, abs_tol=1e-12)
+
+    @property
+    def shown(self) -> float:
+        """Return the number the report shows and ranks by.
+
+        A mean over the few perturbations a model happens to be defined on cannot be compared with others; there the
+        value with undefined predictions at the metric's no-skill value stands in (metrics.md 1.3, rule 5).
+        """
+        return self.imputed if self.as_no_skill else self.value
 
     @property
     def incomplete(self) -> bool:
@@ -78,16 +92,14 @@ class Panel:
         return self.scores.get((configuration, metric.key))
 
     def value(self, configuration: Configuration, metric: Metric) -> float:
-        """Return a configuration's value, NaN when it has none."""
+        """Return the number the report shows for a configuration, NaN when it has none."""
         score = self.score(configuration, metric)
-        return score.value if score else math.nan
+        return score.shown if score else math.nan
 
-    def level(self, configuration: Configuration, metric: Metric) -> float:
-        """Return the value, or where it is undefined the value with undefined predictions counted as no skill."""
-        score = self.score(configuration, metric)
-        if score is None:
-            return math.nan
-        return score.value if math.isfinite(score.value) else score.imputed
+    def places(self) -> int:
+        """Return the decimals of the primary metric."""
+        values = [self.value(item, self.primary) for item in self.configurations]
+        return decimals([*values, self.ceiling(self.primary)])
 
     def ranked(self) -> list[Configuration]:
         """Return all configurations, best primary value first, undefined ones last; ties by name."""
@@ -100,8 +112,8 @@ class Panel:
         return sorted(self.configurations, key=key)
 
     def scored(self) -> set[Configuration]:
-        """Return the configurations with at least one value of any metric."""
-        return {configuration for (configuration, _), score in self.scores.items() if math.isfinite(score.value)}
+        """Return the configurations with at least one number of any metric."""
+        return {configuration for (configuration, _), score in self.scores.items() if math.isfinite(score.shown)}
 
     def baselines(self) -> list[Configuration]:
         """Return the baselines that have scores."""
@@ -157,8 +169,10 @@ def build(inputs: Inputs, dataset: str, split: str) -> Panel:
     for row in mine(inputs.leaderboard):
         # Evaluator rows (ceiling, nulls) are no configurations: their numbers are in columns of every row.
         if _configuration(row) in states:
-            key = (_configuration(row), names.metric(row["metric"], row["gene_set"]).key)
-            scores[key] = _score(row)
+            configuration, metric = _configuration(row), names.metric(row["metric"], row["gene_set"])
+            # VariantCellBench's own formulas are shown as they come out.
+            impute = states[configuration]["ok"] > 0 and not metric.compat
+            scores[configuration, metric.key] = _score(row, impute)
     contrasts = {
         _configuration(row): _contrast(row)
         for row in mine(inputs.contrasts)
@@ -181,7 +195,8 @@ def _configuration(row: Row, prefix: str = "") -> Configuration:
     return Configuration(row[f"{prefix}model"], row[f"{prefix}encoder"], row[f"{prefix}strategy"])
 
 
-def _score(row: Row) -> Score:
+def _score(row: Row, impute: bool) -> Score:
+    """Return a row's numbers; nothing is imputed for a configuration of which no unit succeeded."""
     numbers = {name: parse(row[name]) for name in ("value", "n", "n_expected", "null_mean", "null_low", "null_high")}
     return Score(
         **numbers,
@@ -189,7 +204,7 @@ def _score(row: Row) -> Score:
         high=parse(row["ci_high"]),
         ceiling=parse(row["ceiling"]),
         ceiling_full=parse(row.get("ceiling_full")),
-        imputed=parse(row.get("value_imputed")),
+        imputed=parse(row.get("value_imputed")) if impute else math.nan,
         reasons=row.get("reasons", ""),
         method=row.get("interval", ""),
     )

@@ -39,7 +39,10 @@ class Scale:
 
 @dataclass(frozen=True)
 class Marks:
-    """What one strip shows; NaN = not drawn. `kind` colours the point: model, baseline or control."""
+    """What one strip shows; NaN = not drawn. `kind` colours the point: model, baseline or control.
+
+    A `hollow` point is a number in which undefined predictions count as no skill.
+    """
 
     value: float
     low: float = math.nan
@@ -50,6 +53,7 @@ class Marks:
     ceiling: float = math.nan
     kind: str = "model"
     tooltip: str = ""
+    hollow: bool = False
 
 
 def strip(scale: Scale, marks: Marks) -> str:
@@ -70,7 +74,8 @@ def strip(scale: Scale, marks: Marks) -> str:
             'y1="50%" y2="50%"/>'
         )
     if math.isfinite(marks.value):
-        parts.append(f'<circle class="vcb-point vcb-{marks.kind}" cx="{scale.at(marks.value)}" cy="50%" r="5"/>')
+        css = f"vcb-point vcb-{marks.kind}{' vcb-hollow' if marks.hollow else ''}"
+        parts.append(f'<circle class="{css}" cx="{scale.at(marks.value)}" cy="50%" r="5"/>')
     return f'<svg class="vcb-strip" role="img" aria-label="{escape(marks.tooltip)}">{"".join(parts)}</svg>'
 
 

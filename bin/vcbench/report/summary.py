@@ -10,7 +10,7 @@ from vcbench.report.inputs import Inputs
 from vcbench.report.panel import Contrast, Panel
 from vcbench.report.section import Section
 from vcbench.report.strip import Marks, strip
-from vcbench.report.text import count, decimals, escape, listing, number, parse, shortened
+from vcbench.report.text import count, escape, listing, number, parse, shortened
 
 MODULE, TITLE = "vcb_summary", "Result"
 
@@ -31,8 +31,8 @@ def section(inputs: Inputs, panels: list[Panel], css: str) -> Section:
 The <b>best baseline</b> is the best of the simple rules (nearest neighbours, linear regression, averages); the
 <b>ceiling</b> is what one half of the measured cells scores when it “predicts” the other half. A model “beats” the
 baseline when the paired difference over perturbations stays significant (corrected p &lt; 0.05, Holm over all
-configurations of the dataset and split); an undefined prediction counts as no skill there. The lead of the best of many
-configurations is a little too large, because it was picked on the data that are shown.</p>"""
+configurations of the dataset and split). A prediction that is missing or undefined counts as no skill. The lead of the
+best of many configurations is a little too large, because it was picked on the data that are shown.</p>"""
     return Section(id="vcb_result", module=MODULE, module_title=TITLE, title=TITLE, plot="html", data=html)
 
 
@@ -134,18 +134,27 @@ def _strips(panel: Panel, best: Contrast | None) -> str:
         lines = [("Best model", best.configuration, "control")]
     if reference:
         lines.append(("Best baseline", reference, "baseline"))
-    places = decimals(panel.value(item, panel.primary) for item in panel.configurations)
+    places = panel.places()
     html = []
     for text, configuration, kind in lines:
         score = panel.score(configuration, panel.primary)
         if score is None:
             continue
         label = panel.names.configuration(configuration)
-        baseline = panel.level(reference, panel.primary) if reference else math.nan
+        baseline = panel.value(reference, panel.primary) if reference else math.nan
         marks = Marks(
-            score.value, score.low, score.high, score.null_low, score.null_high, baseline, ceiling, kind, label
+            value=score.shown,
+            low=math.nan if score.as_no_skill else score.low,
+            high=math.nan if score.as_no_skill else score.high,
+            null_low=score.null_low,
+            null_high=score.null_high,
+            baseline=baseline,
+            ceiling=ceiling,
+            kind=kind,
+            tooltip=label,
+            hollow=score.as_no_skill,
         )
-        value = number(panel.level(configuration, panel.primary), places)
+        value = number(panel.value(configuration, panel.primary), places)
         html.append(f'<div class="vcb-mini"><span>{text}</span>{strip(where, marks)}<b>{value}</b></div>')
     marks = Marks(value=math.nan, ceiling=ceiling, tooltip="Ceiling")
     html.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from vcbench.report.panel import ALPHA, Contrast, Panel
-from vcbench.report.text import count, decimals, escape, interval, listing, number, p_value
+from vcbench.report.text import count, escape, interval, listing, number, p_value
 
 
 def html(panel: Panel) -> str:
@@ -21,17 +21,13 @@ def _name(panel: Panel, contrast: Contrast) -> str:
 
 def _against(panel: Panel, contrast: Contrast) -> str:
     """Return the difference with interval, corrected p and the baseline it refers to."""
-    places = _places(panel)
+    places = panel.places()
     ends = interval(contrast.low, contrast.high, places, signed=True)
     return (
         f"<b>{number(contrast.difference, places, signed=True)}</b> "
         f"(95 % interval {ends}; corrected {p_value(contrast.p_holm)}) "
         f"against {escape(panel.names.configuration(contrast.reference))}"
     )
-
-
-def _places(panel: Panel) -> int:
-    return decimals(panel.value(item, panel.primary) for item in panel.configurations)
 
 
 def _without_models(panel: Panel) -> str:
@@ -54,7 +50,7 @@ def _no_winner(panel: Panel) -> str:
     if math.isfinite(closest.detectable):
         text += (
             f" With {count(closest.n, 'perturbation')} a difference below "
-            f"{number(closest.detectable, _places(panel))} would often be missed."
+            f"{number(closest.detectable, panel.places())} would often be missed."
         )
     return f"<h4>No model beats the best simple baseline</h4><p>{text}</p>"
 
@@ -71,7 +67,7 @@ def _winners(panel: Panel) -> str:
     text += f" {len(winners)} of {count(len(panel.competitors()), 'configuration')} beat it."
     control = [item for item in winners if names.is_control_input(item.configuration)]
     if control:
-        gain = number(control[0].difference, _places(panel), signed=True)
+        gain = number(control[0].difference, panel.places(), signed=True)
         text += (
             f" <b>Mind:</b> {len(control)} of them {'runs' if len(control) == 1 else 'run'} on a control input "
             f"(best: {_name(panel, control[0])}, {gain}), so the gain need not come from the encoder."

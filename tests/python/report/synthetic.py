@@ -50,7 +50,9 @@ class Run:
         contrasts = self._contrasts(leaderboard, scores, models, rng)
         tables = folder / "tables"
         tables.mkdir(exist_ok=True)
-        _tsv(plan, tables / "plan.tsv")
+        cost = ["train_seconds", "predict_seconds", "peak_memory_mb", "device"]
+        _tsv(plan.drop(columns=cost), tables / "plan.tsv")
+        _tsv(plan[["unit", *cost]], tables / "cost.tsv")
         _tsv(leaderboard, tables / "leaderboard.tsv")
         _tsv(contrasts, tables / "contrasts.tsv")
         scores.to_parquet(tables / "scores.parquet", index=False)
@@ -211,7 +213,7 @@ class Run:
                         "ci_high": mean + half,
                         "n": n,
                         "n_expected": usable,
-                        "value_imputed": mean if n else 0.0,
+                        "value_imputed": values.sum() / usable if found is not None else 0.0,
                         "median": np.median(values) if n else np.nan,
                         "sd": values.std(ddof=1) if n > 1 else np.nan,
                         "n_nan": usable - n,

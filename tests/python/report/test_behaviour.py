@@ -12,7 +12,7 @@ import yaml
 from synthetic import HOSTILE, Run, command_line
 
 from vcbench.core.errors import InputError
-from vcbench.report import command, perturbations, text
+from vcbench.report import command, folds, panel, perturbations, text
 from vcbench.report.names import reasons
 from vcbench.report.strip import Scale
 
@@ -180,3 +180,16 @@ def test_scale_covers_and_has_round_ticks():
     assert scale.low < 0 < 0.82 < scale.high
     assert [round(tick, 6) for tick in scale.ticks()] == [0, 0.2, 0.4, 0.6, 0.8]
     assert Scale(0.0, 2.0).at(0.5) == "25.00%"
+
+
+def test_aggregate_and_prepare_write_the_columns_the_report_reads():
+    from vcbench.report import inputs
+    from vcbench.splits import leakage
+    from vcbench.stats import accounting, aggregate
+
+    assert set(inputs._REQUIRED["leaderboard.tsv"]) <= set(aggregate.LEADERBOARD)
+    assert set(inputs._REQUIRED["contrasts.tsv"]) | {"reference", "detectable"} <= set(aggregate.CONTRASTS)
+    assert {"state", "stage", "reason"} <= set(accounting.COLUMNS)
+    assert set(inputs._REQUIRED["cost.tsv"]) <= set(accounting.COST)
+    assert set(folds.COLUMNS) <= set(leakage.COLUMNS)
+    assert panel.BEST_BASELINE == aggregate.BEST_BASELINE

@@ -54,8 +54,14 @@ def test_leaderboard_lists_every_configuration_with_its_numbers(report, dataset,
     values = []
     for row in found:
         want = expected[row["name"]]
-        if np.isnan(want.value):
-            assert row["value"].startswith(("undefined: ", "no result: "))
+        if want.reasons == "missing_pred":
+            assert row["value"] == "no result: 3 blocked"
+            continue
+        if want.n < want.n_expected:  # undefined predictions count as no skill, and the report says so
+            assert number(row["value"].split()[0]) == pytest.approx(want.value_imputed, abs=5.1e-4)
+            assert row["value"].endswith(("count as no skill", "counted as no skill"))
+            assert want.n == 0 or f"{want.value:.3f} on the {want.n} of {want.n_expected}" in row["value"]
+            values.append(want.value_imputed)
             continue
         value, low, high = re.fullmatch(r"(\S+) (\S+) to (\S+)", row["value"]).groups()
         np.testing.assert_allclose(
@@ -140,13 +146,10 @@ def test_metrics_table(report, dataset, split):
         if label(row) not in data or key not in headers:
             continue
         found = data[label(row)]
-        if np.isnan(row.value):
-            assert key not in found
-            assert found[f"{key}_interval"].startswith("undefined")
-        else:
-            assert found[key] == pytest.approx(row.value, rel=1e-12)
+        assert found[key] == pytest.approx(row.value if row.n == row.n_expected else row.value_imputed, rel=1e-12)
+        assert ("no skill" in found[f"{key}_interval"]) == (row.n < row.n_expected)
+        if row.n:
             assert found[f"{key}_null"].startswith("0.01")
-            assert ("n = " in found[f"{key}_interval"]) == (row.n < row.n_expected)
         assert next(iter(data.values()))[key] == row.ceiling
         checked += 1
     assert checked > 200
@@ -160,7 +163,9 @@ def test_heat_map(report, strategy):
     for dataset, split in PANELS:
         rows = primary_rows(report, "leaderboard", dataset, split)
         rows = rows[rows["strategy"] == strategy]
-        wide = rows.pivot_table(index="model", columns="encoder", values="value", dropna=False)
+        rows = rows.assign(shown=rows["value"].where(rows["n"] == rows["n_expected"], rows["value_imputed"]))
+        rows.loc[rows["reasons"] == "missing_pred", "shown"] = np.nan
+        wide = rows.pivot_table(index="model", columns="encoder", values="shown", dropna=False)
         section = report.section(f"{dataset}_{split}_heatmap_{strategy}")
         models = {title: name for name, title in TITLES.items()}
         encoders = {title: name for name, title in ENCODERS.items()}
@@ -200,7 +205,7 @@ def test_perturbation_view(report):
 
 
 def test_cost_and_folds(report):
-    plan = report.table("plan")
+    plan = report.table("plan").merge(report.table("cost"), on="unit", validate="one_to_one")
     data = report.section("vcb_cost_table")["data"]
     for model, rows in plan.dropna(subset=["train_seconds"]).groupby("model"):
         found = data[TITLES[model]]
