@@ -60,7 +60,7 @@ def _section(panel: Panel, strategy: str, using: list[Configuration], module: st
             "ycats": [escape(names.model(name)) for name in models],
             "pconfig": {
                 "id": f"{panel.id}_heatmap_{strategy}_plot",
-                "title": f"{panel.dataset}, {panel.split} split: {escape(panel.primary.title)} ({escape(strategy)})",
+                "title": f"{panel.dataset} · {panel.split} · {escape(strategy)}",
                 "xlab": "Encoder",
                 "ylab": "Model",
                 "zlab": escape(panel.primary.title),
@@ -74,7 +74,6 @@ def _section(panel: Panel, strategy: str, using: list[Configuration], module: st
                 "xcats_samples": False,
                 "ycats_samples": False,
                 "series_label": False,
-                "angled_xticks": False,
                 "cluster_rows": False,
                 "cluster_cols": False,
                 "save_data_file": False,

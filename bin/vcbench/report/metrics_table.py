@@ -32,7 +32,7 @@ def section(
     headers: dict[str, Any] = {
         "kind": {"title": "Kind", "description": "Baseline, control input or model", "scale": False}
     }
-    data: dict[str, dict[str, Any]] = {"Ceiling (half of the cells against the other half)": {"kind": "ceiling"}}
+    data: dict[str, dict[str, Any]] = {"Ceiling": {"kind": "ceiling"}}
     ranked = [item for item in panel.ranked() if item in panel.scored()]
     for item in ranked:
         data[escape(panel.names.configuration(item))] = {"kind": _kind(panel, item)}

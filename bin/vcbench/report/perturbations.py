@@ -84,7 +84,7 @@ def sections(
             options={
                 "pconfig": {
                     "id": f"{panel.id}_perturbations_plot",
-                    "title": f"{panel.dataset}, {panel.split} split: best model minus best baseline",
+                    "title": f"{panel.dataset} · {panel.split}",
                     "xlab": "Severity (perturbations)" if len(groups) > 1 else "",
                     "ylab": f"Difference in {escape(panel.primary.title)}",
                     "categories": ticks,

@@ -38,10 +38,10 @@ def number(value: float, places: int = 3, signed: bool = False) -> str:
 
 
 def interval(low: float, high: float, places: int = 3, signed: bool = False) -> str:
-    """Return ``low to high``, or a dash when either end does not exist."""
+    """Return ``low to high`` (no-break spaces), or a dash when either end does not exist."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return NO_VALUE
-    return f"{number(low, places, signed)} to {number(high, places, signed)}"
+    return f"{number(low, places, signed)}\u00a0to\u00a0{number(high, places, signed)}"
 
 
 def p_value(p: float) -> str:
