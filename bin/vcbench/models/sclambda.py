@@ -47,7 +47,6 @@ class SCLambda:
 
     def fit(self, data: TrainingData, seed: int, device: str) -> list[dict[str, object]]:
         """Train on training and control cells, select on the validation perturbations; see `sclambda_training`."""
-        import torch
 
         from vcbench.models import sclambda_training as training
 
@@ -67,8 +66,8 @@ class SCLambda:
             cells=training.CentredCells(data.expression[rows], self._centre, device),
             kind=kind,
             controls=np.flatnonzero(kind == 0),
-            vectors=torch.from_numpy(table).to(device),
-            valid_vectors=torch.from_numpy(lookup[len(data.train) :]).to(device),
+            vectors=training.aligned(table, device),
+            valid_vectors=training.aligned(lookup[len(data.train) :], device),
             valid_deltas=profiles.of(data.valid_ids) - centre,
         )
         sizes = {name: self.settings[name] for name in ("hidden", "latent")}
@@ -91,12 +90,12 @@ class SCLambda:
         """Decode `n_cells` control cells per perturbation.
 
         The controls are a seeded draw without replacement (all of them again when more cells than controls are
-        asked for). Draws depend on seed and perturbation only, not on what else is requested.
+        asked for). Results depend on seed and perturbation only, not on what else is requested.
         """
         import torch
 
         from vcbench.models.sclambda_networks import sample
-        from vcbench.models.sclambda_training import CentredCells
+        from vcbench.models.sclambda_training import CentredCells, aligned
 
         storage.check_genes(self.facts["genes"], request.genes)
         vectors = request.encoded()
@@ -104,7 +103,7 @@ class SCLambda:
             raise ModelError(f"vectors have {vectors.width} dimensions, trained on {self.facts['width']}")
         lookup, _ = self._vectors(vectors, request.ids)
         net = self._net.to(device)
-        centre = torch.from_numpy(self._centre).to(device)
+        centre = aligned(self._centre, device)
         n_controls = request.controls.shape[0]
         bounds = np.concatenate([[0], np.cumsum(request.n_cells)])
         values = np.empty((bounds[-1], len(request.genes)), np.float32)
@@ -112,7 +111,7 @@ class SCLambda:
             cells = CentredCells(request.controls, self._centre, device)
             parts = [net.Encoder_x(x) for _, x in cells.batches(np.arange(n_controls), 512)]
             mean, log_variance = (torch.cat(part) for part in zip(*parts, strict=True))
-            shifts = net.Encoder_p(torch.from_numpy(lookup).to(device))
+            table = [aligned(row[None], device) for row in lookup]
             for number, perturbation in enumerate(request.ids):
                 n = request.n_cells[number]
                 order = stream(seed, "sclambda control cells", perturbation).permutation(n_controls)
@@ -122,7 +121,8 @@ class SCLambda:
                     generator = torch.Generator().manual_seed(derive(seed, "sclambda cell noise", perturbation))
                     noise = torch.randn(z.shape, generator=generator).to(device)
                     z = sample(z, log_variance[rows], noise)
-                decoded = net.Decoder_x(z + shifts[number]) + centre
+                # one vector at a time: in a batch, its rounding would depend on its neighbours
+                decoded = net.Decoder_x(z + net.Encoder_p(table[number])) + centre
                 values[bounds[number] : bounds[number + 1]] = decoded.cpu().numpy()
         return Prediction(values, np.repeat(np.array(request.ids, dtype=object), request.n_cells), CELLS)
 

@@ -124,8 +124,9 @@ def adversarial(net: Net, x: Tensor, z: Tensor, p: Tensor, epsilon: float) -> Te
     Rows with p = 0 (control cells) stay exactly 0. No gradient flows through the result.
     """
     clean = p.detach().requires_grad_(True)
-    error = squared_error(net.Decoder_x(z.detach() + net.Encoder_p(clean)), x)
-    (gradient,) = torch.autograd.grad(error, clean)
+    x_hat = net.Decoder_x(z.detach() + net.Encoder_p(clean))
+    # dr/dp = (dx_hat/dp)' (x_hat - x) / B; the sign does not need the division
+    (gradient,) = torch.autograd.grad(x_hat, clean, grad_outputs=(x_hat - x).detach())
     return (p + epsilon * p.norm(dim=1, keepdim=True) * gradient.sign()).detach()
 
 

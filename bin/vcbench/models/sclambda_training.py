@@ -36,6 +36,14 @@ STEP_EPOCHS, STEP_FACTOR = 30, 0.2
 LOSSES = ("expression_loss", "vector_loss", "kl_divergence", "mutual_information")
 
 
+def aligned(array: np.ndarray, device: str | torch.device) -> Tensor:
+    """Return a copy in torch's own memory, aligned to 64 bytes.
+
+    Rounding of a matrix product depends on the alignment of its operands, and numpy's varies from run to run.
+    """
+    return torch.from_numpy(array).clone().to(device)
+
+
 class CentredCells:
     """Cells minus the control mean, dense float32, in any order, without ever holding more than `limit` bytes dense.
 
@@ -50,7 +58,7 @@ class CentredCells:
     def _densify(self, rows: np.ndarray) -> Tensor:
         dense = self._expression[rows].toarray()
         dense -= self._centre
-        return torch.from_numpy(dense).to(self._device)
+        return aligned(dense, self._device)
 
     def batches(self, order: np.ndarray, size: int) -> Iterator[tuple[slice, Tensor]]:
         """Yield (slice of `order`, (cells, genes) tensor) for consecutive batches; the last one may be smaller."""
@@ -61,7 +69,7 @@ class CentredCells:
             rows = torch.from_numpy(block).to(self._device)
             for low in range(0, len(block), size):
                 part = slice(low, min(low + size, len(block)))
-                values = self._dense.index_select(0, rows[part]) if self._dense is not None else cells[part]
+                values = self._dense.index_select(0, rows[part]) if self._dense is not None else cells[part].clone()
                 yield slice(start + part.start, start + part.stop), values
 
 
@@ -169,10 +177,10 @@ def train(net: Net, task: Task, settings: dict[str, Any], seed: int) -> tuple[li
                 best, best_epoch = score, epoch
                 best_weights = {name: tensor.clone() for name, tensor in net.state_dict().items()}
         rows.append({"epoch": epoch, **dict(zip(LOSSES, means, strict=True)), "validation_pearson": score})
-    if best_weights is None:
-        return rows, settings["epochs"], float("nan")
-    net.load_state_dict(best_weights)
-    return rows, best_epoch, best
+    net.load_state_dict(best_weights or net.state_dict())
+    for parameter in net.parameters():  # storage of its own, as after loading from a file
+        parameter.data, parameter.grad = parameter.data.clone(), None
+    return rows, best_epoch or settings["epochs"], best if best_epoch else float("nan")
 
 
 def clip(gradient: Tensor, mine_gradient: Tensor, largest: float) -> None:
