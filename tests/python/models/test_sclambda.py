@@ -134,6 +134,21 @@ def test_the_best_validated_epoch_is_kept(monkeypatch, tmp_path):
     assert stored(model, tmp_path / "a")[name] == stored(two, tmp_path / "b")[name]
 
 
+def test_validation_compares_deltas_against_the_training_controls(monkeypatch):
+    data, encoded = toy()
+    seen = []
+    monkeypatch.setattr(sclambda_training, "validate", lambda net, task, *_: seen.append(task) or 0.0)
+    fitted(data, epochs=1)
+
+    def mean(label):
+        return data.expression[np.flatnonzero(data.labels == label)].toarray().astype(float).mean(axis=0)
+
+    # raw profiles would correlate through the genes' levels, whatever the model predicts
+    np.testing.assert_allclose(seen[0].valid_deltas, [mean("p7") - mean("control")], rtol=1e-9)
+    np.testing.assert_array_equal(seen[0].valid_vectors, encoded.of(["p7"]))
+    assert len(seen[0].controls) == (data.labels == "control").sum()
+
+
 def test_without_validation_perturbations_the_last_epoch_is_kept():
     data, _ = toy()
     model, log = fitted(replace(data, valid=()))
