@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import harness
@@ -21,7 +22,6 @@ MODEL = Toy
 '''
 
 BODIES = {
-    "toy_good": "    pass",
     "toy_crash": '    def fit(self, data, seed, device):\n        raise RuntimeError("the toy broke <b>here</b>")',
     "toy_memory": (
         "    def fit(self, data, seed, device):\n"
@@ -48,7 +48,7 @@ ENTRY = """
   {name}:
     title: {title}
     class: supervised
-    process: TOY
+    process: TOY_RIDGE
     encoder: false
     modalities: [variant, gene]
     batch: 1
@@ -63,10 +63,15 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> harness.Run:
     project = harness.copy_project(folder)
     sources = {name: MODEL.format(what=name, body=body) for name, body in BODIES.items()}
     entries = "".join(ENTRY.format(name=name, title=name.replace("_", " ")) for name in BODIES)
-    harness.add_model(project, "toy", sources, entries)
+    guide = (harness.PROJECT / "docs" / "adding_a_model.md").read_text()
+    sources["toy_ridge"] = re.search(r"```python\n(.*?)```", guide, re.S).group(1)
+    entries += re.search(r"```yaml\n(.*?)```", guide, re.S).group(1)
+    harness.add_model(project, "toy_ridge", sources, entries)
     with open(project / "conf" / "test.config", "a") as config:
-        config.write("process { withName: TOY_TRAIN { time = 20.s } }\n")
-    return harness.run(folder / "launch", *harness.SMALL, "--models", f"baselines,{','.join(BODIES)}", project=project)
+        config.write("process { withName: TOY_RIDGE_TRAIN { time = 20.s } }\n")
+    return harness.run(
+        folder / "launch", *harness.SMALL, "--models", f"baselines,toy_ridge,{','.join(BODIES)}", project=project
+    )
 
 
 def states(run: harness.Run) -> dict[str, set[tuple[str, str]]]:
@@ -77,14 +82,15 @@ def states(run: harness.Run) -> dict[str, set[tuple[str, str]]]:
 
 
 def test_added_model_runs_beside_the_others(broken: harness.Run) -> None:
-    """The guide docs/adding_a_model.md, followed step by step, gives a model that equals what it copies."""
+    """The guide docs/adding_a_model.md, followed step by step with its own example, gives a model with scores."""
     assert broken.code == 0, broken.output
-    value = {
-        row["model"]: row["value"]
+    scored = {
+        row["encoder"]: row["value"]
         for row in broken.table("leaderboard.tsv")
-        if row["metric"] == "mse" and row["model"] in ("toy_good", "train_mean")
+        if row["model"] == "toy_ridge" and row["metric"] == "mse"
     }
-    assert value["toy_good"] == value["train_mean"] != ""
+    assert set(scored) == {"onehot", "random"}
+    assert all(float(value) > 0 for value in scored.values())
 
 
 def test_each_failure_is_named_and_nothing_else_is_lost(broken: harness.Run) -> None:
@@ -94,7 +100,7 @@ def test_each_failure_is_named_and_nothing_else_is_lost(broken: harness.Run) -> 
     assert found["toy_slow"] == {("failed", "TRAIN")}
     assert found["toy_nan"] == {("failed", "PREDICT")}
     assert found["toy_wrong"] == {("failed", "PREDICT")}
-    for model in ("no_change", "train_mean", "position_mean", "nearest", "linear", "toy_good"):
+    for model in ("no_change", "train_mean", "position_mean", "nearest", "linear", "toy_ridge"):
         assert {state for state, _ in found[model]} == {"ok"}, model
 
 
@@ -108,7 +114,7 @@ def test_reasons_say_what_happened(broken: harness.Run) -> None:
 
 
 def test_out_of_memory_and_timeout_were_tried_again(broken: harness.Run) -> None:
-    attempts = [tag for process, tag in broken.tasks["Submitted"] if process == "TOY_TRAIN"]
+    attempts = [tag for process, tag in broken.tasks["Submitted"] if process == "TOY_RIDGE_TRAIN"]
     retried = broken.output.count("Re-submitted process")
     assert retried >= 4, (attempts, retried)  # two folds each
 
