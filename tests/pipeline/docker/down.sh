@@ -10,4 +10,5 @@ if [ -s "$directory/docker.pid" ]; then
   done
 fi
 umount "$directory/exec/netns/default" 2>/dev/null # there only when a task used --network host or none
+umount "$directory/data" 2>/dev/null              # images in memory
 rm -rf "$directory"

@@ -21,6 +21,11 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 export DOCKER_HOST=unix://$directory/docker.sock
 if [ -s "$directory/docker.pid" ] && docker version >/dev/null 2>&1; then exit; fi
+# Images are thousands of small files, written once and thrown away: in memory where there is plenty, minutes faster
+mkdir -p "$directory/data"
+if awk '/^MemAvailable:/ {exit $2 < 14e6}' /proc/meminfo; then
+  mount -t tmpfs -o size=8g,mode=0711 variantcellbench "$directory/data" 2>/dev/null || true
+fi
 setsid dockerd --bridge=none --iptables=false --ip-forward=false --ip-masq=false --host-gateway-ip 127.0.0.1 \
   --host "$DOCKER_HOST" --data-root "$directory/data" --exec-root "$directory/exec" --pidfile "$directory/docker.pid" \
   </dev/null >"$directory/dockerd.log" 2>&1 &
