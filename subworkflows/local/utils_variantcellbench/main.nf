@@ -77,13 +77,14 @@ workflow PIPELINE_COMPLETION {
     main:
     ch_tables
         .combine(ch_report)
-        .subscribe { tables, _report ->
+        .map { tables, report ->
             def states = unitStates(tables.resolve('plan.tsv'))
             def total = states.values().sum() ?: 0
             def succeeded = states.ok ?: 0
             if (total && succeeded < params.min_success * total) {
                 stopWith("only ${succeeded} of ${total} units succeeded, less than --min_success ${params.min_success} | see ${params.outdir}/tables/plan.tsv")
             }
+            return report
         }
 
     def outdir = params.outdir
