@@ -53,7 +53,7 @@ class Run:
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 of the tables that must not depend on when or where a run happened."""
-        names = ("leaderboard.tsv", "contrasts.tsv", "scores.parquet")
+        names = ("leaderboard.tsv", "contrasts.tsv", "plan.tsv", "scores.parquet")
         return {name: hashlib.sha256((self.outdir / "tables" / name).read_bytes()).hexdigest() for name in names}
 
     def errors(self) -> list[str]:
