@@ -9,9 +9,9 @@ import harness
 PER_RUN = {"REPORT", "MULTIQC"}  # the report states the run's name and date
 
 
-def resume(run: harness.Run, *arguments: str) -> harness.Run:
+def resume(run: harness.Run, *arguments: str, outdir: str = "results") -> harness.Run:
     project = run.folder.parent / "project"
-    again = harness.run(run.folder, *harness.SMALL, "-resume", *arguments, project=project)
+    again = harness.run(run.folder, *harness.SMALL, "-resume", *arguments, project=project, outdir=outdir)
     assert again.code == 0, again.output
     return again
 
@@ -45,8 +45,8 @@ def test_edited_model_runs_only_that_model(small: harness.Run) -> None:
     assert again.hashes() == before
 
 
-def test_added_encoder_keeps_what_exists(small: harness.Run) -> None:
-    again = resume(small, "--models", "train_mean,sclambda")
+def test_another_choice_of_models_keeps_what_exists(small: harness.Run) -> None:
+    again = resume(small, "--models", "train_mean,sclambda", outdir="fewer")
     assert not [tag for process, tag in again.tasks["Submitted"] if process == "SCLAMBDA_TRAIN"]
 
 

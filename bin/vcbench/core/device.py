@@ -39,12 +39,11 @@ def resolve(device: str) -> str:
 
 
 def set_threads(threads: int) -> None:
-    """Limit the threads of numpy and torch (0 = leave them); numpy reads the environment when it is imported."""
+    """Limit the threads of torch (0 = leave them as the environment says); numpy's are set by the engine."""
     if threads < 0:
         raise InputError("must not be negative", where="--threads", found=threads)
     if threads:
-        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-            os.environ[name] = str(threads)
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # read by torch when it is imported later
     if threads and "torch" in sys.modules:
         import torch
 

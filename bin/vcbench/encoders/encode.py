@@ -105,9 +105,7 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--settings", default="{}", metavar="JSON", help="{encoder: {setting: value}}")
     parser.add_argument("--device", choices=DEVICES, default="cpu", help="where networks run")
-    parser.add_argument(
-        "--threads", type=int, default=0, help="threads of numpy and torch (0: as the environment says)"
-    )
+    parser.add_argument("--threads", type=int, default=0, help="threads of torch (0: as the environment says)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random encoder")
     parser.add_argument("--assets", type=Path, default=catalogue.ASSETS, help="folder of the catalogues")
     parser.add_argument("--out-dir", type=Path, default=Path(), help="folder of the results")

@@ -38,9 +38,7 @@ def parser(description: str, epilog: str) -> argparse.ArgumentParser:
     options.add_argument("--encodings", type=Path, nargs="*", default=[], help="<dataset>.<encoder>.<strategy>.h5ad")
     options.add_argument("--code", default="", help="digest of the code, kept in the status files")
     options.add_argument("--device", default="cpu", help=f"one of {', '.join(device.DEVICES)}")
-    options.add_argument(
-        "--threads", type=int, default=0, help="threads of numpy and torch (0: as OMP_NUM_THREADS says)"
-    )
+    options.add_argument("--threads", type=int, default=0, help="threads of torch (0: as OMP_NUM_THREADS says)")
     options.add_argument("--out-dir", type=Path, default=Path(), help="where the results are written")
     return options
 
