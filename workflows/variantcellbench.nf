@@ -61,9 +61,11 @@ workflow VARIANTCELLBENCH {
         .combine(ch_folds.map { meta, h5ad, perturbations, folds -> [meta.id, h5ad, perturbations, folds] }, by: 0)
         .map { _split, meta, units, settings, encodings, h5ad, perturbations, folds -> [meta, units, settings, h5ad, perturbations, folds, encodings] }
 
-    TRAIN(ch_tasks)
+    // wrong weights stop the run before anything is trained, so training waits until every encoder has ended
+    ch_ready = ch_tasks.combine(ENCODE.out.done).map { task -> task[0..6] }
+    TRAIN(ch_ready)
 
-    ch_fitted = ch_tasks
+    ch_fitted = ch_ready
         .map { task -> [task[0].id, task] }
         .join(TRAIN.out.trained.map { meta, models, _status -> [meta.id, sortedFiles(models)] }, failOnDuplicate: true)
         .map { _id, task, models -> [task[0], trainedUnits(task[1], models)] + task[2..6] + [models] }

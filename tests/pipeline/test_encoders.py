@@ -11,7 +11,7 @@ import harness
 
 
 def test_esm2_from_weights_to_report(tmp_path: Path) -> None:
-    weights = tmp_path / "weights" / "esm2_650m"
+    weights = tmp_path / "weights"
     make = harness.PROJECT / "tests" / "python" / "encoders" / "make_checkpoint.py"
     subprocess.run([sys.executable, str(make), str(weights)], check=True)
     arguments = (

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import harness
@@ -154,17 +157,43 @@ def test_too_few_successes_fail_the_run_but_keep_the_report(broken: harness.Run)
 
 
 def test_failed_encoder_blocks_its_units_only(tmp_path: Path) -> None:
-    """Broken weights: the encoder's units are blocked by name, everything else completes."""
-    weights = tmp_path / "weights" / "esm2_650m"
-    weights.mkdir(parents=True)
-    for name in ("config.json", "vocab.txt", "model.safetensors"):
-        (weights / name).write_text("broken")
+    """An encoder that hits its time limit: its units are blocked by name, everything else completes."""
+    write_checkpoint(tmp_path / "weights")
+    limit = tmp_path / "limit.config"
+    limit.write_text("process { withName: ESM2_ENCODE { time = 1.s } }\n")
     run = harness.run(
-        tmp_path / "launch", *harness.SMALL, "--models", "train_mean,nearest", "--encoders", "esm2_650m,onehot",
-        "--weights", str(tmp_path / "weights"),
-    )  # fmt: skip
+        tmp_path / "launch",
+        *harness.SMALL,
+        *("--models", "train_mean,nearest", "--encoders", "esm2_650m,onehot"),
+        *("--weights", str(tmp_path / "weights"), "-c", str(limit)),
+    )
     assert run.code == 0, run.output
     found = {(row["model"], row["encoder"], row["state"]) for row in run.table("plan.tsv")}
     assert found == {("train_mean", "none", "ok"), ("nearest", "onehot", "ok"), ("nearest", "esm2_650m", "blocked")}
     reasons = {row["reason"] for row in run.table("plan.tsv") if row["state"] == "blocked"}
-    assert all("esm2_650m" in reason for reason in reasons), reasons
+    assert all("esm2_650m" in reason and "time limit" in reason for reason in reasons), reasons
+
+
+def write_checkpoint(weights: Path) -> None:
+    """Write a tiny ESM2 checkpoint in the official layout."""
+    make = harness.PROJECT / "tests" / "python" / "encoders" / "make_checkpoint.py"
+    subprocess.run([sys.executable, str(make), str(weights)], check=True)
+
+
+def test_wrong_weights_stop_the_run_before_training(tmp_path: Path) -> None:
+    """A tensor of another shape than config.json says: one line that names it, and nothing is trained."""
+    write_checkpoint(tmp_path / "weights")
+    config = tmp_path / "weights" / "esm2_650m" / "config.json"
+    facts = json.loads(config.read_text())
+    facts["intermediate_size"] *= 2
+    config.write_text(json.dumps(facts))
+    run = harness.run(
+        tmp_path / "launch",
+        *harness.SMALL,
+        *("--models", "train_mean,nearest", "--encoders", "esm2_650m,onehot", "--weights", str(tmp_path / "weights")),
+    )
+    assert run.code != 0
+    assert not [process for process in run.submitted() if process.endswith("_TRAIN")]
+    lines = {line[line.index("vcb: error: ") :] for line in run.errors()}
+    assert len(lines) == 1, run.output
+    assert "shape" in lines.pop()

@@ -83,5 +83,6 @@ workflow ENCODE {
     DERIVE(ch_vectors, codeDigest(['vcb_derive.py']))
 
     emit:
+    done      = CONTROLS_ENCODE.out.vectors.mix(ESM2_ENCODE.out.vectors).toList().map { _vectors -> true } // channel: val(true), once every encoder has ended
     encodings = DERIVE.out.encodings.flatMap { _meta, files -> files instanceof List ? files : [files] } // channel: path(dataset.encoder.strategy.h5ad)
 }
