@@ -9,7 +9,7 @@ include { PREDICT          } from '../subworkflows/local/predict/main'
 include { PREPARE_DATASETS } from '../subworkflows/local/prepare/main'
 include { TRAIN            } from '../subworkflows/local/train/main'
 include { WRITE_REPORT     } from '../subworkflows/local/report/main'
-include { chosen           } from '../subworkflows/local/utils_variantcellbench/parameters'
+include { chosenEncoders   } from '../subworkflows/local/utils_variantcellbench/parameters'
 include { codeDigest       } from '../subworkflows/local/utils_variantcellbench/code'
 include { listed           } from '../subworkflows/local/utils_variantcellbench/parameters'
 include { sortedFiles      } from '../subworkflows/local/utils_variantcellbench/tasks'
@@ -39,7 +39,7 @@ workflow VARIANTCELLBENCH {
             [[id: "${meta.id}.${split}".toString(), dataset: meta.id, split: split], h5ad, perturbations, folds]
         }
 
-    ENCODE(PREPARE_DATASETS.out.perturbations, PREPARE_DATASETS.out.proteins, ch_units, PLAN.out.encoders.splitCsv(header: true, sep: '\t'), chosen('encoders', params.encoders), listed('strategies', ['alt', 'diff', 'ref']))
+    ENCODE(PREPARE_DATASETS.out.perturbations, PREPARE_DATASETS.out.proteins, ch_units, PLAN.out.encoders.splitCsv(header: true, sep: '\t'), chosenEncoders(), listed('strategies', ['alt', 'diff', 'ref']))
 
     // a unit waits for the vectors it needs; a unit without encoder waits for none
     ch_encodings = ENCODE.out.encodings

@@ -126,13 +126,22 @@ def _listed(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
-def _choose(kind: str, requested: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+def _choose(kind: str, parameter: str, requested: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
     for item in requested:
         if item not in known:
-            raise InputError(f"unknown {kind} '{item}'", where=f"--{kind}s", hint=closest(item, known))
+            raise InputError(f"unknown {kind} '{item}'", where=parameter, hint=closest(item, known))
     if not requested:
-        raise InputError("empty list", where=f"--{kind}s", expected=", ".join(known))
+        raise InputError("empty list", where=parameter, expected=", ".join(known))
     return tuple(dict.fromkeys(requested))
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    items = _listed(text)
+    if not items or not all(item.isdecimal() for item in items):
+        raise InputError(
+            "not a list of seeds", where="--seeds", found=f"'{text}'", expected="whole numbers, like 0,1,2"
+        )
+    return tuple(dict.fromkeys(int(item) for item in items))
 
 
 def main(argv: Sequence[str]) -> None:
@@ -155,14 +164,16 @@ def main(argv: Sequence[str]) -> None:
     arguments.add_argument("--model-settings", help="YAML file {model: {setting: value}}")
     arguments.add_argument("--out-dir", type=Path, default=Path(), help="where plan.tsv and datasets.tsv are written")
     options = arguments.parse_args(argv)
+    if options.folds < 2:
+        raise InputError("too few folds", where="--folds", found=options.folds, expected="at least 2")
     models, encoders = (catalogue.load(kind, options.assets) for kind in ("models", "encoders"))
     request = Request(
         models=tuple(catalogue.resolve("model", _listed(options.models), models, "--models")),
         encoders=tuple(catalogue.resolve("encoder", _listed(options.encoders), encoders, "--encoders")),
-        strategies=_choose("strategy", _listed(options.strategies), STRATEGIES),
-        splits=_choose("split", _listed(options.splits), tuple(SPLITS)),
+        strategies=_choose("strategy", "--strategies", _listed(options.strategies), STRATEGIES),
+        splits=_choose("split", "--splits", _listed(options.splits), tuple(SPLITS)),
         folds=options.folds,
-        seeds=tuple(int(seed) for seed in _listed(options.seeds)),
+        seeds=_seeds(options.seeds),
         units_per_task=options.units_per_task,
     )
     datasets = samplesheet.read(options.samplesheet, options.assets / "schema_input.json")

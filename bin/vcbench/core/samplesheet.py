@@ -54,6 +54,8 @@ def _rows(path: Path, known: set[str]) -> list[tuple[int, dict[str, str]]]:
                         expected=f"{len(header)} comma-separated",
                     )
                 rows.append((reader.line_num, {column: value.strip() for column, value in row.items()}))
+    except OSError as error:
+        raise InputError("cannot be read", where=str(path), found=error.strerror) from error
     except UnicodeDecodeError as error:
         raise InputError("not a text file", where=str(path), expected="a CSV file in UTF-8") from error
     if not rows:

@@ -48,14 +48,18 @@ def complete(name: str, specification: Mapping[str, Any], overrides: Mapping[str
 def _check(label: str, spec: Mapping[str, Any], value: Any, where: str) -> None:
     if not _TYPES[spec["type"]](value):
         raise InputError(f"wrong type of {label}", where=where, found=repr(value), expected=spec["type"])
-    values = value if isinstance(value, list) else [value]
-    for item in values:
-        if "choices" in spec and item not in spec["choices"]:
+    if spec["type"] == "list":
+        if not value and spec["default"]:
+            raise InputError(f"{label} is empty", where=where, expected="at least one value")
+        for item in value:
+            _check(f"{label} item", {**spec, "type": spec["items"]}, item, where)
+        return
+    if "choices" in spec and value not in spec["choices"]:
+        raise InputError(
+            f"wrong value of {label}", where=where, found=repr(value), expected=f"one of {spec['choices']}"
+        )
+    for bound, wrong in (("min", lambda a, b: a < b), ("max", lambda a, b: a > b)):
+        if bound in spec and wrong(value, spec[bound]):
             raise InputError(
-                f"wrong value of {label}", where=where, found=repr(item), expected=f"one of {spec['choices']}"
+                f"{label} is out of range", where=where, found=value, expected=f"{bound}imum {spec[bound]}"
             )
-        for bound, wrong in (("min", lambda a, b: a < b), ("max", lambda a, b: a > b)):
-            if bound in spec and wrong(item, spec[bound]):
-                raise InputError(
-                    f"{label} is out of range", where=where, found=item, expected=f"{bound}imum {spec[bound]}"
-                )

@@ -82,10 +82,11 @@ def choose(
 
 def _report_few_cells(request: Request, few: Sequence[str], usable: int) -> None:
     problem = InputError(
-        f"{len(few)} perturbation{'s' if len(few) > 1 else ''} with too few cells", where=request.labels_at,
+        f"{len(few)} perturbation{'s' if len(few) > 1 else ''} with too few cells{'' if usable else ', none is left'}",
+        where=request.labels_at,
         found=", ".join(few[:5]) + (f" and {len(few) - 5} more" if len(few) > 5 else ""),
         expected=f"at least {request.min_cells_per_perturbation} cells each",
-        hint="lower --min-cells-per-perturbation" if request.on_few_cells == "error" else "left out",
+        hint="left out" if request.on_few_cells == "skip" and usable else "lower --min_cells_per_perturbation",
     )  # fmt: skip
     if request.on_few_cells == "error" or not usable:
         raise problem

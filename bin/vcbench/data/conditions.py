@@ -205,4 +205,4 @@ def _settled(
 
 
 def _remedy(on_invalid: str) -> str:
-    return "correct them, or leave them out with --drop-labels or --on-invalid skip" if on_invalid == "error" else ""
+    return "correct them, or leave them out with --drop_labels or --on_invalid skip" if on_invalid == "error" else ""

@@ -126,7 +126,7 @@ def _gene_names(var: pd.DataFrame, gene_column: str, path: Path | str) -> np.nda
         raise InputError(
             "Ensembl ids instead of gene symbols", where=where, found=names[ensembl].iloc[0],
             expected="symbols, as the perturbed genes are written",
-            hint=f"--gene-column {other[0]}" if other else "--gene-column names the column of var that has symbols",
+            hint=f"set gene_column to {other[0]}" if other else "gene_column names the column of var that has symbols",
         )  # fmt: skip
     return names.to_numpy(dtype=object)
 

@@ -144,7 +144,7 @@ def _conditions(
     """Return the perturbations, the size of every label, and the labels dropped on request."""
     names, sizes = np.unique(labels.astype(str), return_counts=True)
     size_of = {str(name): int(size) for name, size in zip(names, sizes, strict=True)}
-    for parameter, wanted in (("control_labels", request.control_labels), ("--drop-labels", request.drop_labels)):
+    for parameter, wanted in (("control_labels", request.control_labels), ("--drop_labels", request.drop_labels)):
         absent = [label for label in wanted if label not in size_of]
         if absent:
             none_left = parameter == "control_labels" and len(absent) == len(wanted)
@@ -154,13 +154,13 @@ def _conditions(
             )  # fmt: skip
     both = set(request.control_labels) & set(request.drop_labels)
     if both:
-        raise InputError(f"{', '.join(sorted(both))} is both control and dropped", where="--drop-labels")
+        raise InputError(f"{', '.join(sorted(both))} is both control and dropped", where="--drop_labels")
     dropped = {label: size_of[label] for label in request.drop_labels}
     perturbed = {k: n for k, n in size_of.items() if k not in dropped and k not in request.control_labels}
     if MISSING_LABEL in perturbed:
         raise InputError(
             "cells without a label", where=request.labels_at, found=f"{perturbed[MISSING_LABEL]} cells",
-            hint=f"label them, or leave them out with --drop-labels '{MISSING_LABEL}'",
+            hint=f"label them, or leave them out with --drop_labels '{MISSING_LABEL}'",
         )  # fmt: skip
     if not perturbed:
         raise InputError("no perturbed cells", where=request.labels_at, found=f"labels {', '.join(size_of)}")

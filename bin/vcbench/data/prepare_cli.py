@@ -38,18 +38,40 @@ def main(argv: Sequence[str]) -> None:
     add("--modality", default="", help="for the report, e.g. overexpression")
     add("--batch-column", default="", help="column of obs with the batch (empty: one batch)")
     add("--counts-layer", default="", help="layer with the raw counts (empty: X)")
-    add("--gene-column", default="", help="column of var with gene symbols (empty: the index)")
+    add("--gene-column", "--gene_column", default="", help="column of var with gene symbols (empty: the index)")
     add("--mask-genes", default="", help="';'-separated genes to leave out (empty: the gene of the variants; none)")
     add("--annotations", type=Path, help="TSV with column label and severity, domain or others")
-    add("--drop-labels", default="", help="labels of cells to leave out, e.g. 'multiple;unassigned'; '(missing)'")
-    add("--combination-separator", default="+", help="joins the genes of one label (gene perturbations)")
+    add(
+        "--drop-labels",
+        "--drop_labels",
+        default="",
+        help="labels of cells to leave out, e.g. 'multiple;unassigned'; '(missing)'",
+    )
+    add(
+        "--combination-separator",
+        "--combination_separator",
+        default="+",
+        help="joins the genes of one label (gene perturbations)",
+    )
     add("--seed", type=int, default=0, help="of the control halves and of the cells kept")
-    add("--min-cells-per-perturbation", type=int, default=25, help="perturbations with fewer cells are left out")
+    add(
+        "--min-cells-per-perturbation",
+        "--min_cells_per_perturbation",
+        type=int,
+        default=25,
+        help="perturbations with fewer cells are left out",
+    )
     add("--max-cells-per-perturbation", type=int, default=1000, help="cells kept of each (0: all); controls: all")
     add("--min-cells-per-gene", type=int, default=3, help="genes detected in fewer cells are left out")
     add("--n-top-genes", type=int, default=0, help="most variable genes of the training controls (0: all genes)")
     add("--target-sum", type=float, default=0, help="counts per cell after scaling (0: median of training controls)")
-    add("--on-invalid", default="error", choices=("error", "warn", "skip"), help="labels that cannot be used")
+    add(
+        "--on-invalid",
+        "--on_invalid",
+        default="error",
+        choices=("error", "warn", "skip"),
+        help="labels that cannot be used",
+    )
     add("--on-few-cells", default="skip", choices=("skip", "error"), help="perturbations with too few cells")
     add("--x-is-stop", action="store_true", help="read R175X as a stop codon")
     add("--ignore-case", action="store_true", help="accept one-letter variants in lower case")

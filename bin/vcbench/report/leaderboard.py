@@ -184,7 +184,8 @@ def _gain(panel: Panel, configuration: Configuration, places: int) -> str:
     css = "" if not contrast.p_holm < ALPHA else "vcb-good" if better else "vcb-bad"
     return (
         f'<b class="{css}">{number(contrast.difference, places, signed=True)}</b> '
-        f"<small>{interval(contrast.low, contrast.high, places, signed=True)}; {p_value(contrast.p_holm)}</small>"
+        f"<small>{interval(contrast.low, contrast.high, places, signed=True)}; "
+        f"corrected {p_value(contrast.p_holm)}</small>"
     )
 
 

@@ -23,6 +23,7 @@ def section(inputs: Inputs, panels: list[Panel], css: str) -> Section:
     html = f"""<style>{css}</style>
 {headline(panels)}
 {facts(inputs)}
+{caveats(inputs)}
 {failures(inputs)}
 <div class="vcb-cards">
 {cards}
@@ -51,6 +52,17 @@ def headline(panels: list[Panel]) -> str:
         f'<p class="vcb-headline">{escape(listing(models, 4))} {verb} the best simple baseline in '
         f"{len(won)} of {where}.</p>"
     )
+
+
+def caveats(inputs: Inputs) -> str:
+    """Return what keeps this run from being evidence about the models: simulated data, changed settings."""
+    given = inputs.run.get("params", {})
+    texts = []
+    if str(given.get("simulate", "false")) == "true":
+        texts.append("The data are simulated: they show how the benchmark works, not what a model can do.")
+    if given.get("model_settings"):
+        texts.append("Models did not run with their published settings (see the parameter model_settings).")
+    return f'<p class="vcb-caveat"><b>{escape(" ".join(texts))}</b></p>' if texts else ""
 
 
 def facts(inputs: Inputs) -> str:

@@ -5,7 +5,6 @@
 include { PREPARE          } from '../../../modules/local/prepare/main'
 include { SPLIT            } from '../../../modules/local/split/main'
 include { codeDigest       } from '../utils_variantcellbench/code'
-include { stopWith         } from '../utils_variantcellbench/parameters'
 
 // File of a samplesheet cell: a URL, an absolute path, or relative to the samplesheet; an empty list for an empty cell
 def datasetFile(row, column, samplesheet) {
@@ -13,11 +12,15 @@ def datasetFile(row, column, samplesheet) {
     if (!text) {
         return []
     }
-    def found = text =~ '^([a-z0-9]+://|/)' ? file(text) : samplesheet.parent.resolve(text)
-    if (!found.exists()) {
-        stopWith("${samplesheet.name}, dataset ${row.dataset}, column ${column}: file not found | ${found}")
-    }
-    return found
+    return text =~ '^([a-z0-9]+://|/)' ? file(text) : samplesheet.parent.resolve(text)
+}
+
+// Columns of a row whose file does not exist, as "column: file not found | path"
+def absentFiles(row, samplesheet) {
+    return ['h5ad', 'proteins', 'annotations']
+        .collect { column -> [column, datasetFile(row, column, samplesheet)] }
+        .findAll { _column, found -> found && !found.exists() }
+        .collect { column, found -> "column ${column}: file not found | ${found}" }
 }
 
 workflow PREPARE_DATASETS {
@@ -27,11 +30,16 @@ workflow PREPARE_DATASETS {
     ch_units       // channel: map, one row of plan.tsv
 
     main:
-    def facts = ['perturbation_type', 'perturbation_column', 'control_labels', 'gene', 'isoform', 'cell_line', 'modality', 'batch_column', 'counts_layer', 'mask_genes']
+    def facts = ['perturbation_type', 'perturbation_column', 'control_labels', 'gene', 'isoform', 'cell_line', 'modality', 'batch_column', 'counts_layer', 'mask_genes', 'gene_column']
 
     ch_input = ch_datasets
         .combine(ch_samplesheet)
         .map { row, samplesheet ->
+            def absent = absentFiles(row, samplesheet)
+            if (absent) {
+                // called here and not in a function: the engine shows only errors raised in the closure itself
+                error("vcb: error: ${samplesheet.name}, dataset ${row.dataset}, ${absent.first()}")
+            }
             [
                 [id: row.dataset],
                 row.findAll { name, value -> name in facts && value },

@@ -6,7 +6,7 @@ include { SIMULATE         } from '../../../modules/local/simulate/main'
 include { checkOutdir      } from './parameters'
 include { checkParameters  } from './parameters'
 include { checkWeights     } from './parameters'
-include { chosen           } from './parameters'
+include { chosenEncoders   } from './parameters'
 include { codeDigest       } from './code'
 include { helpText         } from './parameters'
 include { listed           } from './parameters'
@@ -29,10 +29,9 @@ workflow PIPELINE_INITIALISATION {
     if (!params.input && !params.simulate) {
         stopWith('--input: missing | give a samplesheet (docs/input.md), or try -profile test, which simulates a screen')
     }
-    chosen('models', params.models)
     listed('strategies', ['alt', 'diff', 'ref'])
     listed('splits', ['variant', 'position'])
-    checkWeights('encoders', chosen('encoders', params.encoders))
+    checkWeights('encoders', chosenEncoders())
     checkOutdir()
 
     def simulated = params.simulate ? [[id: 'simulated_tp53']] : []
@@ -82,7 +81,7 @@ workflow PIPELINE_COMPLETION {
             def total = states.values().sum() ?: 0
             def succeeded = states.ok ?: 0
             if (total && succeeded < params.min_success * total) {
-                stopWith("only ${succeeded} of ${total} units succeeded, less than --min_success ${params.min_success} | see ${params.outdir}/tables/plan.tsv")
+                error("vcb: error: only ${succeeded} of ${total} units succeeded, less than --min_success ${params.min_success} | see ${params.outdir}/tables/plan.tsv")
             }
             return report
         }

@@ -116,6 +116,13 @@ def chosen(kind, requested) {
     }.unique()
 }
 
+// Encoders of the run: none when no chosen model uses any
+def chosenEncoders() {
+    def models = catalogue('models').entries
+    def encoders = chosen('encoders', params.encoders)
+    return chosen('models', params.models).any { name -> models[name].encoder } ? encoders : []
+}
+
 // Names of a list parameter; stops with the nearest name for an unknown one
 def listed(name, known) {
     def items = params[name].toString().tokenize(',').collect { item -> item.trim() }
@@ -160,8 +167,8 @@ def checkOutdir() {
         probe.text = ''
         probe.delete()
     }
-    catch (IOException problem) {
-        stopWith("--outdir: cannot be written | ${params.outdir} | ${problem.class.simpleName}")
+    catch (IOException _problem) {
+        stopWith("--outdir: cannot be written | ${params.outdir}")
     }
     return null
 }

@@ -82,6 +82,37 @@ def test_settings_are_complete_and_checked() -> None:
 
 
 @pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("ridge", ["a"], "linear.ridge item.*expected number"),
+        ("ridge", [-3], "linear.ridge item is out of range"),
+        ("ridge", [], "linear.ridge is empty"),
+        ("components", [2.5], "linear.components item.*expected integer"),
+        ("components", 5, "expected list"),
+    ],
+)
+def test_items_of_list_settings_are_checked(setting: str, value: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        settings.complete("linear", MODELS["entries"]["linear"]["settings"], {setting: value}, "file.yml")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--seeds", "a", "not a list of seeds"),
+        ("--folds", "1", "too few folds"),
+        ("--samplesheet", "absent.csv", "absent.csv: cannot be read"),
+        ("--strategies", "alts", "unknown strategy 'alts'.*did you mean 'alt'"),
+    ],
+)
+def test_wrong_options_by_hand(tmp_path: Path, option: str, value: str, message: str) -> None:
+    sheet = tmp_path / "samplesheet.csv"
+    sheet.write_text("dataset,h5ad,perturbation_type\na,b.h5ad,gene\n")
+    with pytest.raises(InputError, match=message):
+        plan.main(["--samplesheet", str(sheet), "--out-dir", str(tmp_path), option, value])
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("dataset,h5ad,perturbation_type\n", "no dataset"),

@@ -86,7 +86,7 @@ def test_differences_come_from_the_best_baseline_contrasts(report, dataset, spli
         np.testing.assert_allclose(
             [number(difference), number(low), number(high)], [want.difference, want.ci_low, want.ci_high], atol=5.1e-4
         )
-        assert p == f"p = {want.p_holm:.3f}"
+        assert p == f"corrected p = {want.p_holm:.3f}"
         checked += 1
     assert checked == len(expected) > 20
 
