@@ -71,7 +71,7 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("NXF_WORK", "PYTEST"))}
 
 
-def run(folder: Path, *arguments: str, project: Path = PROJECT, outdir: str = "results", timeout: int = 600) -> Run:
+def run(folder: Path, *arguments: str, project: Path = PROJECT, outdir: str = "results", timeout: int = 1200) -> Run:
     """Run the pipeline in `folder` and wait; standard output and error are kept together."""
     folder.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
@@ -89,7 +89,7 @@ def run(folder: Path, *arguments: str, project: Path = PROJECT, outdir: str = "r
     return Run(folder, folder / outdir, done.returncode, done.stdout, time.monotonic() - start)
 
 
-def run_and_kill(folder: Path, pattern: str, *arguments: str, project: Path = PROJECT, timeout: int = 300) -> str:
+def run_and_kill(folder: Path, pattern: str, *arguments: str, project: Path = PROJECT, timeout: int = 600) -> str:
     """Start a run, kill -9 it and all it started once `pattern` shows in its output; return the output so far."""
     folder.mkdir(parents=True, exist_ok=True)
     process = subprocess.Popen(

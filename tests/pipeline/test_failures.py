@@ -71,7 +71,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> harness.Run:
     entries += re.search(r"```yaml\n(.*?)```", guide, re.S).group(1)
     harness.add_model(project, "toy_ridge", sources, entries)
     with open(project / "conf" / "test.config", "a") as config:
-        config.write("process { withName: TOY_RIDGE_TRAIN { time = 20.s } }\n")
+        config.write("process { withName: TOY_RIDGE_TRAIN { time = { meta.id.contains('toy_slow') ? 15.s : 1.h } } }\n")
     return harness.run(
         folder / "launch", *harness.SMALL, "--models", f"baselines,toy_ridge,{','.join(BODIES)}", project=project
     )
