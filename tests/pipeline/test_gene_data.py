@@ -13,7 +13,7 @@ def test_norman_runs_to_the_report(tmp_path: Path, shared_data: Path) -> None:
     sheet = tmp_path / "samplesheet.csv"
     sheet.write_text(
         "dataset,h5ad,perturbation_type,perturbation_column,control_labels,cell_line,modality\n"
-        "norman,norman.h5ad,gene,perturbation,control,K562,CRISPRa\n"
+        "norman,norman.h5ad,gene,condition,control,K562,CRISPRa\n"
     )
     settings = harness.PROJECT / "assets" / "test_settings.yml"
     run = harness.run(
