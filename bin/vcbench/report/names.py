@@ -28,7 +28,7 @@ STRATEGIES = {
     "ref": "the reference vector only",
 }
 SPLITS = {
-    "variant": "held-out perturbations; a residue may also occur in training",
+    "variant": "held-out perturbations; their residue or gene may also occur in training",
     "position": "held-out residues; no residue occurs in both training and test",
 }
 
