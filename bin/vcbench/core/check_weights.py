@@ -1,7 +1,7 @@
 """vcb_check_weights.py: prove that official weights load strictly and that our forward pass equals the original's.
 
-A model or encoder with weights exposes ``open_weights(folder, entry, device)`` in its module `vcbench.models.<name>`
-or `vcbench.encoders.<name>`, which returns an :class:`OpenWeights`.
+A model with weights exposes ``open_weights(folder, entry, device)`` in its module `vcbench.models.<name>`, which gives
+an :class:`OpenWeights`; a protein language model is opened through its family (`vcbench.encoders.plm.weights`).
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import importlib
 import logging
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from vcbench.core import catalogue, cli
+from vcbench.core import catalogue, cli, settings
 from vcbench.core.checkpoint import folder_of
 from vcbench.core.device import DEVICES, resolve
 from vcbench.core.errors import InputError
@@ -36,7 +37,7 @@ hidden_states_0 ...), to compare with the original implementation:
 
 
 class OpenWeights(Protocol):
-    """Loaded weights with an account of every tensor in their file."""
+    """Loaded weights with an account of every tensor in their files."""
 
     used: Mapping[str, tuple[int, ...]]
     unused: Mapping[str, str]
@@ -46,19 +47,39 @@ class OpenWeights(Protocol):
         """Return every named output for named inputs; raises :class:`InputError` for wrong inputs."""
 
 
-def find(name: str, assets: Path = catalogue.ASSETS) -> tuple[str, Mapping[str, Any]]:
-    """Return (module, catalogue entry) of a model or encoder with weights; raises :class:`InputError`."""
+@dataclass(frozen=True)
+class _Encoder:
+    used: Mapping[str, tuple[int, ...]]
+    unused: Mapping[str, str]
+    facts: Mapping[str, Any]
+    forward: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+
+
+def open_encoder(name: str, entry: Mapping[str, Any], folder: Path, device: str) -> OpenWeights:
+    """Return a protein language model in fp32 with the account of its tensors."""
+    from vcbench.encoders.plm import weights as plm
+
+    opened = plm.open_weights(folder, entry, "float32")
+    chosen = settings.complete(name, entry["settings"], {"dtype": "float32"}, "catalogue")
+    network = plm.family(entry).build(opened, chosen, device, None)
+    return _Encoder(opened.used, opened.unused, {**opened.facts, **network.facts}, network.forward)
+
+
+def open_any(name: str, path: Path, assets: Path, device: str) -> OpenWeights:
+    """Load the weights of a model or encoder strictly; raises :class:`InputError` for an unknown name or wrong file."""
+    catalogues = {kind: catalogue.load(kind, assets)["entries"] for kind in ("encoders", "models")}
     known = {
-        entry: (f"vcbench.{kind}.{entry}", facts)
-        for kind in ("encoders", "models")
-        for entry, facts in catalogue.load(kind, assets)["entries"].items()
-        if "weights" in facts
+        entry: kind for kind, entries in catalogues.items() for entry, facts in entries.items() if "weights" in facts
     }
     if name not in known:
         raise InputError(
             f"no model or encoder with weights is called '{name}'", where="--model", hint=closest(name, known)
         )
-    return known[name]
+    entry = catalogues[known[name]][name]
+    folder = folder_of(path, entry)
+    if known[name] == "encoders":
+        return open_encoder(name, entry, folder, device)
+    return importlib.import_module(f"vcbench.models.{name}").open_weights(folder, entry, device)
 
 
 def read_inputs(path: Path) -> dict[str, np.ndarray]:
@@ -100,10 +121,8 @@ def main(argv: Sequence[str]) -> None:
 
     if (options.inputs is None) != (options.outputs is None):
         raise InputError("--inputs and --outputs belong together", where="command line")
-    module, entry = find(options.model, options.assets)
     inputs = read_inputs(options.inputs) if options.inputs else None
-    folder = folder_of(options.weights, entry)
-    weights = importlib.import_module(module).open_weights(folder, entry, resolve(options.device))
+    weights = open_any(options.model, options.weights, options.assets, resolve(options.device))
     print(report(weights))
     if inputs is not None:
         outputs = weights.forward(inputs)

@@ -16,12 +16,23 @@ if TYPE_CHECKING:
 
 _LFS_POINTER = b"version https://git-lfs"
 
+#: Weight files of a Hugging Face folder, the preferred one first; an index lists the shards beside it.
+HUGGING_FACE = (
+    "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json",
+)  # fmt: skip
+
 
 def where_to_get(entry: Mapping[str, Any], folder: Path | str) -> str:
     """Return the sentence that tells a user how to obtain the weights of a catalogue entry."""
     weights = entry["weights"]
     revision = f" (revision {weights['revision']})" if weights.get("revision") else ""
-    return f"get {', '.join(weights['files'])} from {weights['source']}{revision} and put them into {folder}"
+    wanted = ", ".join(" or ".join(alternatives(item)) for item in weights["files"])
+    return f"get {wanted} from {weights['source']}{revision} and put them into {folder}"
+
+
+def alternatives(item: str) -> list[str]:
+    """Return the file names of an item of the catalogue's `files`; ``a | b`` means that one of them is enough."""
+    return [name.strip() for name in item.split("|")]
 
 
 def folder_of(path: Path | str, entry: Mapping[str, Any]) -> Path:
@@ -34,7 +45,7 @@ def folder_of(path: Path | str, entry: Mapping[str, Any]) -> Path:
     below = root / entry["weights"]["folder"]
     if below.is_dir():
         return below
-    if any((root / name).exists() for name in entry["weights"]["files"]):
+    if any((root / name).exists() for item in entry["weights"]["files"] for name in alternatives(item)):
         return root
     raise InputError(f"weights of {entry['title']} not found", where=str(below), hint=where_to_get(entry, below))
 
@@ -49,55 +60,123 @@ def find_file(folder: Path, names: Sequence[str], hint: str) -> Path:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The tensors of one file, not yet read into memory where the format allows it.
+    """The tensors of one or several files, read one at a time, so that memory holds no more than what is asked for.
 
     Attributes
     ----------
     path
-        The file.
+        The file, or the index that lists the shards; what messages name.
+    files
+        All weight files, in the order in which they are best read.
     shapes, dtypes
-        Shape and torch dtype name (``"float32"``) of every tensor, by name.
+        Shape and torch dtype name (``"float32"``) of every tensor, by name, in file order.
+    extra
+        What a torch archive holds beside its tensors, such as the training arguments; empty for other formats.
     """
 
     path: Path
+    files: tuple[Path, ...]
     shapes: dict[str, tuple[int, ...]]
     dtypes: dict[str, str]
-    _tensors: Mapping[str, Any] = field(repr=False)
+    extra: dict[str, Any] = field(default_factory=dict, repr=False)
+    _file_of: dict[str, Path] = field(default_factory=dict, repr=False)
+    _opened: dict[Path, Mapping[str, torch.Tensor]] = field(default_factory=dict, repr=False)
 
     def tensor(self, name: str) -> torch.Tensor:
-        """Return one tensor as stored."""
-        return self._tensors[name]
+        """Return one tensor as stored, memory-mapped where possible; read in file order, one archive is kept open."""
+        path = self._file_of[name]
+        if path.suffix == ".safetensors":
+            from safetensors import safe_open
+
+            with safe_open(path, framework="pt") as handle:
+                return handle.get_tensor(name)
+        if path not in self._opened:
+            self._opened.clear()
+            self._opened[path] = _load_torch(path, "")[0]
+        return self._opened[path][name]
+
+
+def read_folder(folder: Path, hint: str, names: Sequence[str] = HUGGING_FACE) -> Checkpoint:
+    """Open the first of ``names`` that ``folder`` holds, with all its shards when it is an index."""
+    path = find_file(folder, names, hint)
+    return _read_shards(path, hint) if path.name.endswith(".index.json") else read(path, hint)
 
 
 def read(path: Path, hint: str) -> Checkpoint:
     """Open a ``.safetensors`` file or a torch archive (``.bin``, ``.pt``; tensors only, code in it is refused).
 
-    Raises :class:`InputError` for a file that is damaged, cut short, a Git LFS pointer or not a file of tensors.
+    A torch archive is a mapping of names to tensors, or, as fair-esm writes it, holds one as ``model``. Raises
+    :class:`InputError` for a file that is damaged, cut short, a Git LFS pointer or not a file of tensors.
     """
     with open(path, "rb") as handle:
         if handle.read(len(_LFS_POINTER)) == _LFS_POINTER:
             raise InputError(
                 "a Git LFS pointer, not the weights", where=str(path), hint=f"run 'git lfs pull', or {hint}"
             )
-    tensors = _read_safetensors(path, hint) if path.suffix == ".safetensors" else _read_torch(path, hint)
+    if path.suffix == ".safetensors":
+        shapes, dtypes = _safetensors_header(path, hint)
+        return Checkpoint(path, (path,), shapes, dtypes, {}, dict.fromkeys(shapes, path))
+    tensors, extra = _load_torch(path, hint)
     return Checkpoint(
         path,
+        (path,),
         {name: tuple(value.shape) for name, value in tensors.items()},
         {name: str(value.dtype).removeprefix("torch.") for name, value in tensors.items()},
-        tensors,
+        extra,
+        dict.fromkeys(tensors, path),
+        {path: tensors},
     )
 
 
-def _read_safetensors(path: Path, hint: str) -> Mapping[str, Any]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
+def _read_shards(index: Path, hint: str) -> Checkpoint:
+    """Open every shard an index names; each must hold exactly the tensors the index says."""
     try:
-        return load_file(path)  # memory-mapped
+        listed = json.loads(index.read_text())["weight_map"]
+        wanted: dict[str, set[str]] = {}
+        for name, shard in listed.items():
+            wanted.setdefault(str(shard), set()).add(name)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError("not an index of shards", where=str(index), found=error, hint=hint) from error
+    shapes: dict[str, tuple[int, ...]] = {}
+    dtypes: dict[str, str] = {}
+    file_of: dict[str, Path] = {}
+    for shard in sorted(wanted):
+        path = index.parent / Path(shard).name
+        if not path.is_file():
+            raise InputError(f"shard {shard} is missing", where=str(index), hint=hint)
+        part = read(path, hint)
+        if set(part.shapes) != wanted[shard]:
+            different = sorted(set(part.shapes) ^ wanted[shard])
+            raise InputError(
+                f"the shard does not hold what {index.name} says", where=str(path), found=_some(different), hint=hint
+            )
+        shapes |= part.shapes
+        dtypes |= part.dtypes
+        file_of |= dict.fromkeys(part.shapes, path)
+    return Checkpoint(index, tuple(index.parent / name for name in sorted(wanted)), shapes, dtypes, {}, file_of)
+
+
+_SAFETENSORS_DTYPES = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
+    "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
+}  # fmt: skip
+
+
+def _safetensors_header(path: Path, hint: str) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    shapes, dtypes = {}, {}
+    try:
+        with safe_open(path, framework="pt") as handle:
+            for name in handle.offset_keys():
+                part = handle.get_slice(name)
+                shapes[name] = tuple(part.get_shape())
+                dtypes[name] = _SAFETENSORS_DTYPES.get(part.get_dtype(), part.get_dtype())
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise InputError(
             "damaged or incomplete safetensors file", where=str(path), found=_size_facts(path) or error, hint=hint
         ) from error
+    return shapes, dtypes
 
 
 def _size_facts(path: Path) -> str:
@@ -115,26 +194,33 @@ def _size_facts(path: Path) -> str:
     return "" if end == size else f"{size} bytes; its header announces {end}"
 
 
-def _read_torch(path: Path, hint: str) -> Mapping[str, Any]:
+def _load_torch(path: Path, hint: str) -> tuple[Any, dict[str, Any]]:
+    """Return the mapping of names to tensors of a torch archive, memory-mapped, and what else the archive holds."""
+    import argparse
     import pickle
     import zipfile
 
     import torch
 
+    archive = zipfile.is_zipfile(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # a Namespace is a bag of values, it cannot run anything
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True if archive else None)
     except pickle.UnpicklingError as error:
-        reason = (
-            "it holds more than tensors, or is damaged" if zipfile.is_zipfile(path) else "damaged or not a torch file"
-        )
+        reason = "it holds more than tensors, or is damaged" if archive else "damaged or not a torch file"
         raise InputError(
             f"refused: {reason} (code in a weights file is never run)", where=str(path), hint=hint
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise InputError("damaged or incomplete torch file", where=str(path), found=error, hint=hint) from error
+    extra: dict[str, Any] = {}
+    if isinstance(content, dict) and isinstance(content.get("model"), dict):
+        extra = {name: value for name, value in content.items() if name != "model"}
+        content = content["model"]
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise InputError("not a plain mapping of names to tensors", where=str(path), hint=hint)
-    return content
+    return content, extra
 
 
 def check_tensors(

@@ -1,7 +1,8 @@
 """What every encoder implements, and what it is given.
 
 Adding an encoder: one module ``vcbench/encoders/<name>.py`` that exposes its class as ``ENCODER``, one entry in
-``assets/encoders.yml``. One file per encoder, so that a content digest per encoder is possible.
+``assets/encoders.yml``. One file per encoder, so that a content digest per encoder is possible. Protein language models
+share `plm/`; an entry with a `family` names the package that holds its network (see `plm/network.py`).
 """
 
 from __future__ import annotations
@@ -31,12 +32,17 @@ DERIVED = ("shuffled",)
 
 @dataclass(frozen=True)
 class Context:
-    """What an encoder may know besides the requests: its settings and catalogue entry, device, seed, weights folder."""
+    """What an encoder may know besides the requests: its settings and catalogue entry, device, seed and folders.
+
+    `weights` is the folder of official or converted weights, or the folder above; `inputs` holds further inputs
+    (the alignments of ESM-MSA).
+    """
 
     name: str
     entry: Mapping[str, Any]
     settings: Mapping[str, Any]
     weights: Path | None = None
+    inputs: Path | None = None
     device: str = "cpu"
     seed: int = 0
 
@@ -85,4 +91,6 @@ def load(name: str, catalogue: Mapping[str, Any]) -> type[Encoder]:
         )
     if name not in computed:
         raise InputError(f"unknown encoder '{name}'", where="--encoders", hint=closest(name, computed))
-    return importlib.import_module(f"vcbench.encoders.{name}").ENCODER
+    entry = catalogue["entries"][name]
+    module = entry.get("module") or ("plm.encoder" if "family" in entry else name)
+    return importlib.import_module(f"vcbench.encoders.{module}").ENCODER

@@ -1,25 +1,26 @@
-"""Loading official ESM2 weights (Hugging Face layout) strictly into HF's `EsmModel`, in fp32."""
+"""ESM2: official weights (Hugging Face layout) strictly into HF's `EsmModel` (specs: plm_encoders.md 2.1, 7.4)."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vcbench.core import checkpoint as files
-from vcbench.core.errors import InputError
-from vcbench.encoders import esm2_tokens as tokens
+from vcbench.core.errors import InputError, ModelError
+from vcbench.encoders.esm2 import tokens
+from vcbench.encoders.plm.network import Window
+from vcbench.encoders.plm.weights import Official, Weights
 
 if TYPE_CHECKING:
     import torch
 
 PREFIX = "esm."
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 ROTARY_BASE = 10000.0
+ROTARY = "rotary_embeddings.inv_freq"
 
 #: What config.json must say: with any other value the published network would be another network.
 REQUIRED = {
@@ -28,9 +29,6 @@ REQUIRED = {
     "layer_norm_eps": 1e-5, "hidden_act": "gelu",
 }  # fmt: skip
 SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
-
-#: Sizes of the published 650M model; tests use smaller ones, and the provenance says which it was.
-OFFICIAL = {"hidden_size": 1280, "num_hidden_layers": 33, "num_attention_heads": 20, "intermediate_size": 5120}
 
 #: Tensors of the official file that the hidden states do not depend on, and why; any other name is an error.
 UNUSED = {
@@ -47,28 +45,54 @@ UNUSED = {
 }
 
 
-@dataclass(frozen=True)
-class Esm2Weights:
-    """A loaded network and the account of its tensors.
+class Esm2Network:
+    """A loaded ESM2; last hidden states are after the final norm."""
 
-    `used` is {tensor: shape}, `unused` {tensor: reason}; `facts` goes into the provenance.
-    """
+    def __init__(self, model: torch.nn.Module, weights: Weights, attention: str) -> None:
+        from vcbench.encoders.provenance import library_versions
 
-    model: torch.nn.Module
-    used: dict[str, tuple[int, ...]]
-    unused: dict[str, str]
-    facts: dict[str, Any]
+        self.model = model
+        self.width: int = model.config.hidden_size
+        self.facts = {
+            "library": f"transformers {library_versions('transformers')['transformers']} EsmModel",
+            "attn_impl": attention,
+            "layer": model.config.num_hidden_layers,
+            "after_final_norm": True,
+            "prefix": "<cls>",
+            "residue_replacements": "none",
+            "token_layout": tokens.LAYOUT_TEXT,
+            **library_versions("torch", "transformers"),
+        }
 
-    @property
-    def width(self) -> int:
-        """Length D of a residue's vector."""
-        return self.model.config.hidden_size
+    def window(self, sequence: str, protein: str, start: int) -> Window:
+        """Return the window; nothing but its residues matters."""
+        return Window(sequence)
 
-    def hidden(self, ids: np.ndarray, mask: np.ndarray | None = None, all_layers: bool = False) -> list[torch.Tensor]:
+    def tokens(self, window: Window) -> int:
+        """Return the number of tokens of a pass."""
+        return len(window.sequence) + tokens.LAYOUT.special
+
+    def token_index(self, position: int) -> int:
+        """Return the 0-based token of a 1-based residue position."""
+        return tokens.LAYOUT.token_index(position)
+
+    def check(self) -> None:
+        """Raise :class:`ModelError` unless ids obey the layout and every token has its hidden row."""
+        tokens.LAYOUT.check()
+        ids = tokens.LAYOUT.batch([tokens.RESIDUES])
+        shape = tuple(self.states(ids)[0].shape)
+        if shape != (*ids.shape, self.width):
+            raise ModelError(f"hidden states of ESM2 have shape {shape}, expected {(*ids.shape, self.width)}")
+
+    def hidden(self, windows: Sequence[Window]) -> torch.Tensor:
+        """Return the last layer's states, (windows, tokens, D)."""
+        return self.states(tokens.LAYOUT.batch([window.sequence for window in windows]))[0]
+
+    def states(self, ids: np.ndarray, mask: np.ndarray | None = None, all_layers: bool = False) -> list[torch.Tensor]:
         """Return the hidden states of ids (batch, tokens), padded with id 1: the last layer's, after the final norm.
 
         With ``all_layers`` the list holds the embedding output and every layer, the last one after the final norm.
-        Each is (batch, tokens, D) float32 on the model's device.
+        Each is (batch, tokens, D) on the network's device.
         """
         import torch
 
@@ -113,53 +137,57 @@ class Esm2Weights:
             )
         if mask is not None and mask.shape != ids.shape:
             raise InputError("wrong shape of attention_mask", where="--inputs", found=mask.shape, expected=ids.shape)
-        states = [state.cpu().numpy() for state in self.hidden(ids, mask, all_layers=True)]
+        states = [state.float().cpu().numpy() for state in self.states(ids, mask, all_layers=True)]
         return {
             "last_hidden_state": states[-1],
             **{f"hidden_states_{layer}": state for layer, state in enumerate(states)},
         }
 
 
-def load(folder: Path, entry: Mapping[str, Any], device: str = "cpu", attention: str = "eager") -> Esm2Weights:
-    """Return the network of a weights folder (config.json, vocab.txt and model.safetensors or pytorch_model.bin).
+def describe(folder: Path, entry: Mapping[str, Any]) -> Official:
+    """Open an official folder: config.json, vocab.txt and the weights, whole or in shards.
 
-    Eager attention is the default because it equals fair-esm bit for bit. Raises :class:`InputError` for anything that
-    is not exactly an ESM2 checkpoint, with the place to get one.
+    Raises :class:`InputError` for anything that is not exactly an ESM2 checkpoint, with the place to get one.
     """
-    import torch
-
     hint = files.where_to_get(entry, folder)
-    config = read_config(folder / "config.json", hint)
+    config = read_config(folder / "config.json", entry, hint)
     tokens.check_vocabulary(folder / "vocab.txt", hint)
-    checkpoint = files.read(files.find_file(folder, WEIGHT_FILES, hint), hint)
-    model = build(config, attention)
+    tokens.check_library(folder / "vocab.txt")
+    checkpoint = files.read_folder(folder, hint)
     expected = {
         PREFIX + name: tuple(value.shape)
-        for name, value in model.state_dict().items()
-        if not name.startswith(("contact_head.", "rotary_embeddings."))
+        for name, value in make(config, "eager").state_dict().items()
+        if name != ROTARY
     }
     rotary = rotary_names(config["num_hidden_layers"]) & set(checkpoint.shapes)
     files.check_tensors(checkpoint, expected, [*UNUSED, *rotary], hint)
-    state = {}
-    for name in expected:
-        tensor = checkpoint.tensor(name).to(torch.float32)
-        if not torch.isfinite(tensor).all():
-            raise InputError(f"{name} holds values that are not finite", where=str(checkpoint.path), hint=hint)
-        state[name.removeprefix(PREFIX)] = tensor
-    state["rotary_embeddings.inv_freq"] = rotary_frequencies(checkpoint, rotary, config, hint)
-    del model.contact_head  # never called for hidden states
-    model.load_state_dict(state, strict=True, assign=True)
-    model.embeddings.position_ids = torch.arange(config["max_position_embeddings"])[None]
-    left = [name for name, value in (*model.named_parameters(), *model.named_buffers()) if value.is_meta]
-    if left:
-        raise InputError(f"tensors without values: {', '.join(left)}", where=str(checkpoint.path), hint=hint)
-    model.eval().requires_grad_(False).to(device)
-    used = {name: checkpoint.shapes[name] for name in sorted([*expected, *rotary])}
-    unused = {name: UNUSED[name] for name in sorted(checkpoint.shapes) if name in UNUSED}
-    return Esm2Weights(model, used, unused, _facts(checkpoint, config, model, attention))
+    mapping = {name.removeprefix(PREFIX): name for name in expected}
+    unused = {name: UNUSED[name] for name in checkpoint.shapes if name in UNUSED}
+    if rotary:
+        check_rotary(checkpoint, rotary, config, hint)
+        first = min(rotary)
+        mapping[ROTARY] = first
+        unused |= dict.fromkeys(rotary - {first}, f"the same as {first}")
+    official = all(config[key] == value for key, value in entry["architecture"].items())
+    return Official(checkpoint, config, mapping, unused, official, frozenset({ROTARY}))
 
 
-def read_config(path: Path, hint: str) -> dict[str, Any]:
+def build(
+    weights: Weights, settings: Mapping[str, Any], device: str, inputs: Path | None = None, attention: str = "eager"
+) -> Esm2Network:
+    """Return the network. Eager attention is the default because it equals fair-esm bit for bit."""
+    import torch
+
+    model = make(weights.config, attention)
+    model.embeddings.position_ids = torch.arange(weights.config["max_position_embeddings"])[None]
+    # the stored frequencies win: a published file may hold them rounded to fp16, as used in training and by fair-esm
+    if ROTARY not in weights.names:
+        model.rotary_embeddings.register_buffer("inv_freq", frequencies(weights.config), persistent=False)
+    weights.load_into(model, device)
+    return Esm2Network(model, weights, attention)
+
+
+def read_config(path: Path, entry: Mapping[str, Any], hint: str) -> dict[str, Any]:
     """Return the checked config.json; raises :class:`InputError` when it does not describe an ESM2 network."""
     if not path.is_file():
         raise InputError("config not found", where=str(path), hint=hint)
@@ -188,26 +216,27 @@ def read_config(path: Path, hint: str) -> dict[str, Any]:
             found=config["hidden_size"],
             hint=hint,
         )
-    if config["hidden_size"] == OFFICIAL["hidden_size"]:  # tensors cannot reveal a wrong number of heads
-        for key, value in OFFICIAL.items():
+    if config["hidden_size"] == entry["architecture"]["hidden_size"]:  # tensors cannot reveal a wrong number of heads
+        for key, value in entry["architecture"].items():
             if config[key] != value:
                 raise InputError(
-                    f"{key} is not that of ESM2 650M", where=str(path), found=config[key], expected=value, hint=hint
-                )
+                    f"{key} is not that of {entry['title']}", where=str(path), found=config[key], expected=value,
+                    hint=hint,
+                )  # fmt: skip
     return {key: config[key] for key in (*REQUIRED, *SIZES)} | {
         "max_position_embeddings": config.get("max_position_embeddings", 1026)
     }
 
 
-def build(config: Mapping[str, Any], attention: str) -> torch.nn.Module:
-    """Return `EsmModel` without pooler on the meta device: shapes only, no memory, no random weights."""
+def make(config: Mapping[str, Any], attention: str) -> torch.nn.Module:
+    """Return `EsmModel` without pooler and contact head on the meta device: shapes only, no memory."""
     import torch
     from transformers import EsmConfig
     from transformers.models.esm.modeling_esm import EsmModel
 
     settings = {key: value for key, value in config.items() if key not in ("model_type", "hidden_act")}
     with torch.device("meta"):
-        return EsmModel(
+        model = EsmModel(
             EsmConfig(
                 **settings,
                 hidden_dropout_prob=0.0,
@@ -217,27 +246,28 @@ def build(config: Mapping[str, Any], attention: str) -> torch.nn.Module:
             ),
             add_pooling_layer=False,
         )
+    del model.contact_head  # never called for hidden states
+    return model
 
 
 def rotary_names(layers: int) -> set[str]:
     """Return the names under which checkpoints store rotary frequencies: per layer, or once in newer files."""
-    return {f"{PREFIX}rotary_embeddings.inv_freq"} | {
-        f"{PREFIX}encoder.layer.{layer}.attention.self.rotary_embeddings.inv_freq" for layer in range(layers)
-    }
+    return {f"{PREFIX}{ROTARY}"} | {f"{PREFIX}encoder.layer.{layer}.attention.self.{ROTARY}" for layer in range(layers)}
 
 
-def rotary_frequencies(
-    checkpoint: files.Checkpoint, names: set[str], config: Mapping[str, Any], hint: str
-) -> torch.Tensor:
-    """Return the rotary frequencies (head width / 2,) float32: those of the file, or 10000^(-2i/d) when it has none.
-
-    The stored ones win because a published file may hold them rounded to fp16, as used in training and by fair-esm;
-    they must be the same in every layer and equal the formula within that rounding (Su et al. 2021).
-    """
+def frequencies(config: Mapping[str, Any]) -> torch.Tensor:
+    """Return the rotary frequencies 10000^(-2i/d), (head width / 2,) float32 (Su et al. 2021)."""
     import torch
 
     width = config["hidden_size"] // config["num_attention_heads"]
-    formula = 1.0 / ROTARY_BASE ** (torch.arange(0, width, 2, dtype=torch.float32) / width)
+    return 1.0 / ROTARY_BASE ** (torch.arange(0, width, 2, dtype=torch.float32) / width)
+
+
+def check_rotary(checkpoint: files.Checkpoint, names: set[str], config: Mapping[str, Any], hint: str) -> None:
+    """Raise :class:`InputError` unless stored frequencies agree in all layers and with the formula within rounding."""
+    import torch
+
+    formula = frequencies(config)
     stored = {name: checkpoint.tensor(name).to(torch.float32) for name in sorted(names)}
     for name, value in stored.items():
         if tuple(value.shape) != tuple(formula.shape):
@@ -253,25 +283,3 @@ def rotary_frequencies(
             raise InputError(
                 f"{name} does not hold the rotary frequencies of ESM2", where=str(checkpoint.path), hint=hint
             )
-    return next(iter(stored.values())).clone() if stored else formula
-
-
-def _facts(
-    checkpoint: files.Checkpoint, config: Mapping[str, Any], model: torch.nn.Module, attention: str
-) -> dict[str, Any]:
-    from vcbench.core.hashing import sha256_file
-    from vcbench.encoders.provenance import library_versions
-
-    return {
-        "weights_file": checkpoint.path.name,
-        "weights_sha256": sha256_file(checkpoint.path),
-        "dtype_checkpoint": sorted({checkpoint.dtypes[name] for name in checkpoint.dtypes if name not in UNUSED}),
-        "official_size": all(config[key] == value for key, value in OFFICIAL.items()),
-        "n_parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "sizes": {key: config[key] for key in SIZES},
-        "dtype_compute": "float32",
-        "attn_impl": attention,
-        "layer": config["num_hidden_layers"],
-        "after_final_norm": True,
-        **library_versions("torch", "transformers"),
-    }

@@ -1,0 +1,1 @@
+"""What protein language models share: weights, token layouts, windows, batches, from requests to vectors."""

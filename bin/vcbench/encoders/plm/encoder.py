@@ -1,0 +1,189 @@
+"""A protein language model as an encoder: vectors at the mutated residues (specs: plm_encoders.md 1.5, 2, 6.2).
+
+Every distinct window of sequence goes through the network once: N mutants and one reference are N + 1 passes; a
+synonymous variant reuses the reference row; several mutations are one joint mutant, averaged over the positions.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vcbench.core import checkpoint as files
+from vcbench.core.device import resolve
+from vcbench.core.errors import InputError, ModelError
+from vcbench.core.hashing import sha256_text
+from vcbench.encoders.base import Context, Encoded
+from vcbench.encoders.plm import batching, windows
+from vcbench.encoders.plm.network import Network, Window
+from vcbench.encoders.plm.weights import family, open_weights
+from vcbench.encoders.requests import Request
+
+log = logging.getLogger(__name__)
+
+POOLINGS = ("position", "mean")
+
+
+@dataclass(frozen=True)
+class Readout:
+    """One vector to read from a pass: of the residue at ``index`` (0-based within the window), or None = their mean."""
+
+    window: Window
+    index: int | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where the vectors of a request come from: per position its tile and what to read before and after mutation."""
+
+    starts: tuple[int, ...]
+    length: int
+    positions: tuple[int, ...]
+    ref: tuple[Readout, ...]
+    alt: tuple[Readout, ...]
+
+
+class PlmEncoder:
+    """An encoder of the catalogue that has a `family`; settings `max_residues`, `batch_tokens`, `dtype`, `pooling`."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        if context.weights is None:
+            raise InputError(
+                f"{context.name} needs weights", where="--weights", found="nothing",
+                hint=files.where_to_get(context.entry, f"DIR/{context.name} and pass --weights DIR"),
+            )  # fmt: skip
+        folder = files.folder_of(context.weights, context.entry)
+        self.weights = open_weights(folder, context.entry, context.settings["dtype"])
+        self.network: Network = family(context.entry).build(
+            self.weights, context.settings, resolve(context.device), context.inputs
+        )
+        if not self.weights.facts["official_size"]:
+            log.warning("%s: not the sizes of the published model in %s", context.name, folder)
+        self.passes = 0
+
+    def encode(self, requests: Sequence[Request]) -> Encoded:
+        """Return REF and ALT vectors, (requests, D) float32.
+
+        Pooling ``position``: of the mutated residues; wild type rows are zero, for they have no residue. Pooling
+        ``mean``: over all residues of the window; a wild type row is the mean of the wild type.
+        """
+        pooling = self.context.settings["pooling"]
+        plans = [self.plan(request, pooling) for request in requests]
+        self.network.check()
+        vectors = self._vectors(readout for each in plans if each for readout in (*each.ref, *each.alt))
+        shape = (len(requests), self.network.width)
+        ref, alt = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        for row, (request, each) in enumerate(zip(requests, plans, strict=True)):
+            if each is None:
+                continue
+            ref[row] = mean([vectors[readout] for readout in each.ref])
+            alt[row] = mean([vectors[readout] for readout in each.alt])
+            if request.changes_protein and np.array_equal(ref[row], alt[row]):
+                raise ModelError(f"{self.context.name} gives the wild-type vector for {request.key}")
+        return Encoded(
+            alt,
+            ref,
+            tuple(f"dim_{column}" for column in range(shape[1])),
+            ("variant",) * shape[1],
+            {
+                **self.weights.facts,
+                **self.network.facts,
+                "pooling": pooling,
+                "window_policy": windows.POLICY,
+                "max_residues": self.context.settings["max_residues"],
+                "n_passes": self.passes,
+                "device": self.context.device,
+                "deterministic": self.context.device == "cpu",
+            },
+            self._rows(plans),
+        )
+
+    def plan(self, request: Request, pooling: str) -> Plan | None:
+        """Return what to read for a request; None for the wild type under pooling ``position``."""
+        limit, length = self.context.settings["max_residues"], len(request.sequence)
+        positions = tuple(change.pos for change in request.substitutions)
+        if not positions:
+            if pooling == "position":
+                return None
+            positions = ((length + 1) // 2,)  # the tile around the middle
+        starts = windows.assign(positions, length, limit)
+
+        def readouts(sequence: str) -> tuple[Readout, ...]:
+            return tuple(
+                Readout(
+                    self.network.window(sequence[start : start + limit], request.sequence, start),
+                    position - 1 - start if pooling == "position" else None,
+                )
+                for start, position in zip(starts, positions, strict=True)
+            )
+
+        ref, alt = readouts(request.sequence), readouts(request.mutant())
+        return Plan(starts, min(length, limit), tuple(change.pos for change in request.substitutions), ref, alt)
+
+    def _vectors(self, wanted: Iterable[Readout]) -> dict[Readout, np.ndarray]:
+        """Run every distinct window once and return the (D,) float32 vector of each readout."""
+        indices: dict[Window, set[int | None]] = {}
+        for readout in wanted:
+            indices.setdefault(readout.window, set()).add(readout.index)
+        # length first, so that batches hold equal lengths; then the hash, so that the order of requests is irrelevant
+        order = sorted(
+            indices,
+            key=lambda window: (
+                self.network.tokens(window),
+                window.protein,
+                window.start,
+                sha256_text(window.sequence),
+            ),
+        )
+        lengths = [self.network.tokens(window) for window in order]
+        log.info("%s: %d passes", self.context.name, len(order))
+        found: dict[Readout, np.ndarray] = {}
+        for batch, hidden in batching.run(order, lengths, self.context.settings["batch_tokens"], self.network.hidden):
+            vectors = self._read(hidden, batch, indices)
+            if not all(np.isfinite(vector).all() for vector in vectors.values()):
+                raise ModelError(f"{self.context.name} gives values that are not finite")
+            found |= vectors
+            self.passes += len(batch)
+        return found
+
+    def _read(self, hidden, batch: Sequence[Window], indices) -> dict[Readout, np.ndarray]:
+        residues = [
+            (row, Readout(window, index))
+            for row, window in enumerate(batch)
+            for index in sorted(index for index in indices[window] if index is not None)
+        ]
+        rows = [row for row, _ in residues]
+        columns = [self.network.token_index(readout.index + 1) for _, readout in residues]
+        vectors = hidden[rows, columns].float().cpu().numpy()  # one transfer per batch
+        found = {readout: vector for (_, readout), vector in zip(residues, vectors, strict=True)}
+        for row, window in enumerate(batch):
+            if None in indices[window]:
+                first = self.network.token_index(1)
+                states = hidden[row, first : first + len(window.sequence)]
+                found[Readout(window, None)] = states.double().mean(dim=0).float().cpu().numpy()
+        return found
+
+    def _rows(self, plans: Sequence[Plan | None]) -> dict[str, list[str]]:
+        """Return the window columns of `obs`: window_start and token_index count from 0, pos_in_window from 1."""
+        columns: dict[str, list[str]] = {
+            name: [] for name in ("window_start", "window_len", "token_index", "pos_in_window")
+        }
+        for each in plans:
+            inside = [pos - start for pos, start in zip(each.positions, each.starts, strict=False)] if each else []
+            columns["window_start"].append(";".join(map(str, each.starts)) if each else "")
+            columns["window_len"].append(str(each.length) if each else "")
+            columns["token_index"].append(";".join(str(self.network.token_index(position)) for position in inside))
+            columns["pos_in_window"].append(";".join(map(str, inside)))
+        return columns
+
+
+ENCODER = PlmEncoder
+
+
+def mean(vectors: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the mean of (D,) vectors, added up in float64; a single vector is returned unchanged."""
+    return vectors[0] if len(vectors) == 1 else np.mean(vectors, axis=0, dtype=np.float64).astype(np.float32)
