@@ -12,7 +12,7 @@ import harness
 
 def test_esm2_from_weights_to_report(tmp_path: Path) -> None:
     weights = tmp_path / "weights"
-    make = harness.PROJECT / "tests" / "python" / "encoders" / "make_checkpoint.py"
+    make = harness.PROJECT / "tests" / "python" / "encoders" / "make_esm2.py"
     subprocess.run([sys.executable, str(make), str(weights)], check=True)
     arguments = (
         *harness.SMALL,

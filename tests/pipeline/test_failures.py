@@ -176,7 +176,7 @@ def test_failed_encoder_blocks_its_units_only(tmp_path: Path) -> None:
 
 def write_checkpoint(weights: Path) -> None:
     """Write a tiny ESM2 checkpoint in the official layout."""
-    make = harness.PROJECT / "tests" / "python" / "encoders" / "make_checkpoint.py"
+    make = harness.PROJECT / "tests" / "python" / "encoders" / "make_esm2.py"
     subprocess.run([sys.executable, str(make), str(weights)], check=True)
 
 

@@ -16,9 +16,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 @pytest.fixture(scope="session")
 def weights_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small random checkpoint in the official layout."""
-    import make_checkpoint
+    import make_esm2
 
-    return make_checkpoint.write(tmp_path_factory.mktemp("weights") / "esm2_650m")
+    return make_esm2.write(tmp_path_factory.mktemp("weights") / "esm2_650m")
 
 
 @pytest.fixture(scope="session")
@@ -30,9 +30,38 @@ def catalogue() -> dict:
 
 
 @pytest.fixture(scope="session")
-def entry(catalogue: dict) -> dict:
-    """The catalogue entry of ESM2."""
-    return catalogue["entries"]["esm2_650m"]
+def entry_of(catalogue: dict) -> Callable:
+    """Return the catalogue entry of an encoder."""
+    return catalogue["entries"].__getitem__
+
+
+@pytest.fixture(scope="session")
+def entry(entry_of: Callable) -> dict:
+    """The catalogue entry of ESM2 650M."""
+    return entry_of("esm2_650m")
+
+
+@pytest.fixture(scope="session")
+def settings_of(entry_of: Callable) -> Callable:
+    """Return all settings of an encoder: the catalogue's defaults and the given ones."""
+    from vcbench.core.settings import complete
+
+    def make(name: str, **overrides: object) -> dict:
+        return complete(name, entry_of(name)["settings"], overrides, "test")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def encoder_of(entry_of: Callable, settings_of: Callable) -> Callable:
+    """Make a protein language model from a folder of weights; ``inputs`` are its further inputs (alignments)."""
+    from vcbench.encoders.base import Context
+    from vcbench.encoders.plm.encoder import ENCODER
+
+    def make(name: str, weights: Path, *, inputs: Path | None = None, device: str = "cpu", **overrides: object):
+        return ENCODER(Context(name, entry_of(name), settings_of(name, **overrides), weights, inputs, device))
+
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -61,13 +90,6 @@ def request_of() -> Callable:
 
 
 @pytest.fixture(scope="session")
-def esm2(weights_folder: Path, entry: dict) -> Callable:
+def esm2(weights_folder: Path, encoder_of: Callable) -> Callable:
     """Make an ESM2 encoder on the small checkpoint; settings may be overridden."""
-    from vcbench.encoders.base import Context
-    from vcbench.encoders.esm2_650m import ENCODER
-
-    def make(**settings: int):
-        chosen = {"max_residues": 1022, "batch_tokens": 16384, **settings}
-        return ENCODER(Context("esm2_650m", entry, chosen, weights_folder.parent))
-
-    return make
+    return lambda **overrides: encoder_of("esm2_650m", weights_folder.parent, **overrides)

@@ -250,6 +250,11 @@ def make(config: Mapping[str, Any], attention: str) -> torch.nn.Module:
     return model
 
 
+def full_size(entry: Mapping[str, Any]) -> torch.nn.Module:
+    """Return the network at its published sizes on the meta device."""
+    return make({**REQUIRED, **entry["architecture"], "max_position_embeddings": 1026}, "eager")
+
+
 def rotary_names(layers: int) -> set[str]:
     """Return the names under which checkpoints store rotary frequencies: per layer, or once in newer files."""
     return {f"{PREFIX}{ROTARY}"} | {f"{PREFIX}encoder.layer.{layer}.attention.self.{ROTARY}" for layer in range(layers)}

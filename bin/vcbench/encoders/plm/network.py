@@ -1,6 +1,6 @@
 """What a family of protein language models provides, so that everything else can be shared.
 
-A family is a package ``vcbench/encoders/<family>/`` whose module ``network`` has two functions:
+A family is a package ``vcbench/encoders/<family>/`` whose module ``network`` has three functions:
 
 ``describe(folder, entry) -> Official``
     Open an official checkpoint and account for every tensor, reading none; check config and vocabulary; compare the
@@ -10,6 +10,10 @@ A family is a package ``vcbench/encoders/<family>/`` whose module ``network`` ha
 ``build(weights, settings, device, inputs) -> Network``
     Make the network from official or converted weights. `settings` are the encoder's settings, `inputs` a folder of
     further inputs (the alignments of ESM-MSA) or None.
+
+``full_size(entry) -> torch.nn.Module``
+    The network at its published sizes (the entry's `architecture`) on the meta device: shapes without memory, the same
+    module that ``build`` fills. It shows the number of parameters and what the memory of a run will be.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Write a small random ESM2 checkpoint in the official Hugging Face layout: config.json, vocab.txt, model.safetensors.
 
-Used by the tests, and as a script by pipeline tests: ``python make_checkpoint.py WEIGHTS`` writes WEIGHTS/esm2_650m.
+Used by the tests, and as a script by pipeline tests: ``python make_esm2.py WEIGHTS`` writes WEIGHTS/esm2_650m,
+``--name esm2_8m`` another member of the family.
 Names and config are those of facebook/esm2_t33_650M_UR50D, written out by hand, so that they do not depend on the code
 under test. Norms and biases are random too: a loader that forgets one of them is noticed.
 """
@@ -9,10 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import weight_files
 
 VOCABULARY = [*["<cls>", "<pad>", "<eos>", "<unk>"], *"LAGVSERTIDPKQNFYMHWCXBUZO.-", "<null_1>", "<mask>"]
 
@@ -70,24 +75,29 @@ def tensors(settings: dict[str, object], seed: int = 0) -> dict[str, torch.Tenso
 
 
 def write(
-    folder: Path, settings: dict[str, object] | None = None, state: dict[str, torch.Tensor] | None = None, seed: int = 0
+    folder: Path,
+    settings: dict[str, object] | None = None,
+    state: dict[str, torch.Tensor] | None = None,
+    seed: int = 0,
+    layout: str = "model.safetensors",
 ) -> Path:
-    """Write the three files into ``folder`` and return it."""
+    """Write config.json, vocab.txt and the weights (see `weight_files.LAYOUTS`) into ``folder`` and return it."""
     settings = settings or config()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(settings, indent=2))
     (folder / "vocab.txt").write_text("\n".join(VOCABULARY))
-    save_file(state or tensors(settings, seed), folder / "model.safetensors", metadata={"format": "pt"})
+    weight_files.save(folder, state or tensors(settings, seed), layout)
     return folder
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", type=Path, help="the folder to pass as --weights")
+    parser.add_argument("--name", default="esm2_650m", help="encoder of the catalogue, which is also its folder")
     parser.add_argument("--hidden", type=int, default=32)
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     sizes = config(arguments.hidden, arguments.layers, arguments.heads)
-    print(write(arguments.weights / "esm2_650m", sizes, seed=arguments.seed))
+    print(write(arguments.weights / arguments.name, sizes, seed=arguments.seed))
