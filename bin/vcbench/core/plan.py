@@ -37,6 +37,7 @@ class Request:
     folds: int
     seeds: tuple[int, ...]
     units_per_task: int = 0
+    scaling: str = "none"
 
 
 def build(
@@ -71,8 +72,9 @@ def build(
         for split, fold, name in itertools.product(splits, range(1, request.folds + 1), fitting):
             entry = models["entries"][name]
             inputs = itertools.product(usable, request.strategies) if entry["encoder"] else [(NO_ENCODER, NO_ENCODER)]
+            specification = settings.of_model(entry, request.scaling)
             chosen = json.dumps(
-                settings.complete(name, entry["settings"], overrides.get(name, {}), "--model_settings"), sort_keys=True
+                settings.complete(name, specification, overrides.get(name, {}), "--model_settings"), sort_keys=True
             )
             for (encoder, strategy), seed in itertools.product(inputs, request.seeds):
                 unit = Unit(dataset["dataset"], split, fold, name, encoder, strategy, seed)
@@ -161,6 +163,9 @@ def main(argv: Sequence[str]) -> None:
     arguments.add_argument(
         "--units-per-task", type=int, default=0, help="units per training task (0: as the catalogue says)"
     )
+    arguments.add_argument(
+        "--encoding-scaling", choices=settings.SCALINGS, default="none", help="how models see vectors (docs/usage.md)"
+    )
     arguments.add_argument("--model-settings", help="YAML file {model: {setting: value}}")
     arguments.add_argument("--out-dir", type=Path, default=Path(), help="where plan.tsv and datasets.tsv are written")
     options = arguments.parse_args(argv)
@@ -175,6 +180,7 @@ def main(argv: Sequence[str]) -> None:
         folds=options.folds,
         seeds=_seeds(options.seeds),
         units_per_task=options.units_per_task,
+        scaling=options.encoding_scaling,
     )
     datasets = samplesheet.read(options.samplesheet, options.assets / "schema_input.json")
     known = {**models["entries"], **encoders["entries"]}

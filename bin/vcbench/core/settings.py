@@ -11,6 +11,10 @@ import yaml
 from vcbench.core.errors import InputError
 from vcbench.core.names import closest
 
+#: Setting of every model that is given encoder vectors, besides those of its catalogue entry.
+SCALING = "encoding_scaling"
+SCALINGS = ("none", "zscore", "l2")
+
 _TYPES = {
     "integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
     "number": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
@@ -34,6 +38,16 @@ def read_overrides(path: Path | str | None, known: Mapping[str, Any]) -> dict[st
         if name not in known:
             raise InputError(f"unknown model or encoder '{name}'", where=str(path), hint=closest(str(name), known))
     return overrides
+
+
+def of_model(entry: Mapping[str, Any], scaling: str = "none") -> dict[str, Any]:
+    """Return the specification of a model's settings: its own, and how its encoder vectors are scaled (if it has any).
+
+    `scaling` is the run's default; a model may be given another one like any other setting.
+    """
+    if not entry["encoder"]:
+        return dict(entry["settings"])
+    return {**entry["settings"], SCALING: {"type": "string", "default": scaling, "choices": list(SCALINGS)}}
 
 
 def complete(name: str, specification: Mapping[str, Any], overrides: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -37,17 +37,23 @@ class Vectors:
     """Encoder output: one vector per perturbation, looked up by id.
 
     `matrix` is (perturbations, D) float32. :meth:`of` raises :class:`ModelError` for an id without a vector:
-    nothing is ever replaced by zeros.
+    nothing is ever replaced by zeros. `control` (D,) is the vector of unperturbed cells: zero unless the encoder or
+    the scaling of the vectors gives another one, so a model must not assume it.
     """
 
     ids: tuple[str, ...]
     matrix: np.ndarray
     encoder: str
     strategy: str
+    control: np.ndarray | None = None
     _row: dict[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        import numpy as np
+
         object.__setattr__(self, "_row", {name: row for row, name in enumerate(self.ids)})
+        if self.control is None:
+            object.__setattr__(self, "control", np.zeros(self.width, np.float32))
 
     def __contains__(self, perturbation: str) -> bool:
         return perturbation in self._row

@@ -141,15 +141,17 @@ def read_vectors(path: Path, ids: Sequence[str]) -> Vectors:
     """Return the vectors of these perturbations from `<dataset>.<encoder>.<strategy>.h5ad`.
 
     Ids without a vector are left out; asking :meth:`Vectors.of` for them is the error that names them.
-    Raises :class:`ModelError` for doubled rows and values that are not finite.
+    Raises :class:`ModelError` for doubled rows, values that are not finite and a missing `control` row.
     """
     data = h5ad.read(path)
     _, encoder, strategy = path.name.removesuffix(".h5ad").split(".")
     if not data.obs_names.is_unique:
         raise ModelError(f"{path.name}: a perturbation has two vectors")
+    if CONTROL not in data.obs_names:
+        raise ModelError(f"{path.name}: no row '{CONTROL}'")
     known = tuple(name for name in ids if name in data.obs_names)
-    matrix = np.asarray(data[list(known)].X, dtype=np.float32)
-    bad = [name for name, row in zip(known, matrix, strict=True) if not np.isfinite(row).all()]
+    matrix = np.asarray(data[[*known, CONTROL]].X, dtype=np.float32)
+    bad = [name for name, row in zip((*known, CONTROL), matrix, strict=True) if not np.isfinite(row).all()]
     if bad:
         raise ModelError(f"{path.name}: the vector of {', '.join(bad[:5])} is not finite")
-    return Vectors(known, matrix, encoder, strategy)
+    return Vectors(known, matrix[:-1], encoder, strategy, matrix[-1])

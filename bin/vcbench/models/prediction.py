@@ -14,6 +14,7 @@ from vcbench.core.status import Status
 from vcbench.core.units import Unit
 from vcbench.models import registry, task
 from vcbench.models.base import CELLS, PROFILE, Model, Prediction, PredictionRequest
+from vcbench.models.scaling import Scaling
 
 
 def check(prediction: Prediction, request: PredictionRequest) -> None:
@@ -88,10 +89,13 @@ def predict(job: task.Task) -> None:
             return
         settings = job.settings[unit.model]
         request = source.request(unit.fold, settings.get("cells_per_perturbation", 0))
-        request = replace(request, vectors=job.vectors(unit, request.ids))
         if not request.ids:
             raise ModelError(f"fold {unit.fold} has no test perturbation")
-        prediction = load(unit, folders[f"{unit.id}.model"], settings).predict(request, unit.seed, job.device)
+        folder = folders[f"{unit.id}.model"]
+        model = load(unit, folder, settings)
+        vectors = job.vectors(unit, request.ids)
+        scaling = Scaling.load(settings, folder, encoded=vectors is not None)
+        prediction = model.predict(replace(request, vectors=scaling.apply(vectors)), unit.seed, job.device)
         check(prediction, request)
         write(unit, prediction, request, job.options.code, job.options.out_dir)
 

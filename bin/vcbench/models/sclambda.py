@@ -32,9 +32,9 @@ CENTRE = "mu0"
 class SCLambda:
     """One fitted scLAMBDA.
 
-    Cells are centred at `mu0`, the mean of the training half of the controls; control cells are training rows whose
-    vector is 0. Predicted cells are decoded control cells plus `mu0`; they are not clipped, so small negative
-    values occur where genes are near zero.
+    Cells are centred at `mu0`, the mean of the training half of the controls; control cells are training rows with
+    the control's vector (zero, unless vectors are scaled). Predicted cells are decoded control cells plus `mu0`; they
+    are not clipped, so small negative values occur where genes are near zero.
     """
 
     name = "sclambda"
@@ -60,7 +60,7 @@ class SCLambda:
         rows = np.flatnonzero([label in code for label in data.labels])
         kind = np.array([code[label] for label in data.labels[rows]], dtype=np.int64)
         lookup, replaced = self._vectors(vectors, [*data.train_ids, *data.valid_ids])
-        table = np.vstack([np.zeros((1, vectors.width), np.float32), lookup[: len(data.train)]])
+        table = np.vstack([vectors.control, lookup[: len(data.train)]])
         self._centre = centre.astype(np.float32)
         task = training.Task(
             cells=training.CentredCells(data.expression[rows], self._centre, device),
@@ -151,14 +151,14 @@ class SCLambda:
         return model
 
     def _vectors(self, vectors: Vectors, ids: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-        """Return the (ids, D) vectors and the ids that got the control's zero vector (only under the switch)."""
+        """Return the (ids, D) vectors and the ids that got the control's vector (only under the switch)."""
         switches = self.settings["bench_compat"]
         if MISSING_AS_CONTROL not in switches and "all" not in switches:
             return vectors.of(list(ids)), []
         replaced = [name for name in ids if name not in vectors]
         if replaced:
-            log.warning("%s: %s get the control's zero vector", MISSING_AS_CONTROL, ", ".join(replaced))
-        result = np.zeros((len(ids), vectors.width), np.float32)
+            log.warning("%s: %s get the control's vector", MISSING_AS_CONTROL, ", ".join(replaced))
+        result = np.tile(vectors.control, (len(ids), 1))
         known = [row for row, name in enumerate(ids) if name in vectors]
         result[known] = vectors.of([ids[row] for row in known])
         return result, replaced

@@ -12,15 +12,20 @@ from vcbench.core.status import Status
 from vcbench.core.tables import write_tsv
 from vcbench.core.units import Unit
 from vcbench.models import registry, storage, task
+from vcbench.models.scaling import Scaling
 
 if TYPE_CHECKING:
     from vcbench.models.base import TrainingData
 
 
 def fit(unit: Unit, data: TrainingData, settings: dict[str, Any], device: str, out_dir: Path) -> Path:
-    """Fit one unit and return its model folder, which appears only when it is complete."""
+    """Fit one unit and return its model folder, which appears only when it is complete.
+
+    The model sees scaled vectors; the scaling is fitted on its training perturbations and kept in the folder.
+    """
     model = registry.load(unit.model)(settings)
-    rows = model.fit(data, unit.seed, device)
+    scaling = Scaling.fit(settings, data.vectors, data.train_ids)
+    rows = model.fit(replace(data, vectors=scaling.apply(data.vectors)), unit.seed, device)
     if not rows:
         raise ModelError(f"{unit.model} returned no training log")
     folder, partial = out_dir / f"{unit.id}.model", out_dir / f"{unit.id}.model.partial"
@@ -29,6 +34,7 @@ def fit(unit: Unit, data: TrainingData, settings: dict[str, Any], device: str, o
     partial.mkdir()
     try:
         model.save(partial)
+        scaling.save(partial)
         write_tsv(partial / "log.tsv", rows, list(rows[0]))
         for name in (storage.WEIGHTS, storage.CONFIG):
             if not (partial / name).is_file():

@@ -26,6 +26,7 @@ process PLAN {
         --models '${params.models}' \\
         --encoders '${params.encoders}' \\
         --strategies '${params.strategies}' \\
+        --encoding-scaling '${params.encoding_scaling}' \\
         --splits '${params.splits}' \\
         --folds ${params.folds} \\
         --seeds '${params.seeds}' \\

@@ -68,7 +68,7 @@ def test_settings_are_complete_and_checked() -> None:
     rows = plan.build([VARIANTS], request(), MODELS, ENCODERS, {"sclambda": {"epochs": 7}})
     chosen = json.loads(next(row["settings"] for row in rows if row["model"] == "sclambda"))
     assert chosen["epochs"] == 7
-    assert set(chosen) == set(MODELS["entries"]["sclambda"]["settings"])
+    assert set(chosen) == {*MODELS["entries"]["sclambda"]["settings"], "encoding_scaling"}
     for overrides, message in (
         ({"epoch": 7}, "did you mean 'epochs'"),
         ({"epochs": "many"}, "expected integer"),
@@ -79,6 +79,17 @@ def test_settings_are_complete_and_checked() -> None:
     ):
         with pytest.raises(InputError, match=message):
             settings.complete("sclambda", MODELS["entries"]["sclambda"]["settings"], overrides, "file.yml")
+
+
+def test_scaling_of_vectors_is_a_setting_of_every_model_that_has_any() -> None:
+    overrides = {"nearest": {"encoding_scaling": "l2"}}
+    rows = plan.build([VARIANTS], request(scaling="zscore"), MODELS, ENCODERS, overrides)
+    found = {row["model"]: json.loads(row["settings"]).get("encoding_scaling") for row in rows}
+    assert found == {"train_mean": None, "nearest": "l2", "sclambda": "zscore"}
+    with pytest.raises(InputError, match=r"wrong value of nearest.encoding_scaling.*found 'minmax'"):
+        plan.build([VARIANTS], request(), MODELS, ENCODERS, {"nearest": {"encoding_scaling": "minmax"}})
+    with pytest.raises(InputError, match="unknown setting 'encoding_scaling' of train_mean"):
+        plan.build([VARIANTS], request(), MODELS, ENCODERS, {"train_mean": {"encoding_scaling": "l2"}})
 
 
 @pytest.mark.parametrize(
