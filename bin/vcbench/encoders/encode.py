@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,8 @@ from vcbench.core import catalogue, cli, h5ad, settings
 from vcbench.core.device import DEVICES, resolve, set_threads
 from vcbench.core.errors import InputError, ModelError
 from vcbench.core.names import closest
-from vcbench.encoders import base, provenance
-from vcbench.encoders.requests import Request, collect
+from vcbench.encoders import base, provenance, shards
+from vcbench.encoders.requests import Request, collect, with_wild_types
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -29,6 +29,10 @@ example:
 
 Writes vectors/<encoder>.vectors.h5ad: obs = distinct perturbations (<sha256 of the protein>:R175H, gene:KLF1),
 X = ALT, layers["ref"] = REF. Several datasets are encoded together; equal variants of equal proteins once.
+
+Later only what is new:
+  vcb_encode.py ... --known vectors/*.keys.txt --shard second --out-dir vectors
+writes <encoder>.second.vectors.h5ad with the perturbations that no keys file names, and its own keys file.
 """
 
 
@@ -70,10 +74,11 @@ def run(
     entries: Mapping[str, Any],
     options: Mapping[str, Any],
     context: Mapping[str, Any],
+    known: Collection[str] = (),
 ) -> tuple[ad.AnnData, dict[str, Any]] | None:
     """Encode what an encoder can encode; return the artefact and its provenance, or None when there is nothing for it.
 
-    `options` is {encoder: {setting: value}}, `context` holds weights, device and seed of :class:`base.Context`.
+    `options` is {encoder: {setting: value}}, `context` holds weights, inputs, device and seed of :class:`base.Context`.
     """
     entry = entries["entries"][name]
     usable = [request for request in requests if ("gene" if request.is_gene else "variant") in entry["modalities"]]
@@ -83,6 +88,9 @@ def run(
         )
         return None
     chosen = settings.complete(name, entry.get("settings", {}), options.get(name, {}), "--settings")
+    if "licence" in entry:
+        terms = " (forbids commercial use)" if entry["noncommercial"] else ""
+        log.info("%s: licence of the weights: %s%s", name, entry["licence"], terms)
     cls = base.load(name, entries)
     encoded = encode(cls(base.Context(name, entry, chosen, **context)), usable)
     sequences = [request.sequence_sha256 for request in usable if not request.is_gene]
@@ -103,6 +111,16 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--weights", type=Path, metavar="DIR", help="folder with one folder of official weights per encoder"
     )
+    parser.add_argument(
+        "--msas", type=Path, metavar="DIR", help="folder with one alignment per protein, for encoders that read them"
+    )
+    parser.add_argument(
+        "--msas", type=Path, metavar="DIR", help="folder of alignments, for encoders that read them (ESM-MSA)"
+    )
+    parser.add_argument(
+        "--known", nargs="*", default=[], type=Path, metavar="TXT", help="<encoder>.<shard>.keys.txt: not encoded again"
+    )
+    parser.add_argument("--shard", default="", metavar="NAME", help="write <encoder>.NAME.vectors.h5ad and .keys.txt")
     parser.add_argument("--settings", default="{}", metavar="JSON", help="{encoder: {setting: value}}")
     parser.add_argument("--device", choices=DEVICES, default="cpu", help="where networks run")
     parser.add_argument("--threads", type=int, default=0, help="threads of torch (0: as the environment says)")
@@ -118,17 +136,20 @@ def main(argv: Sequence[str]) -> None:
     options.device = resolve(options.device)
     chosen = read_settings(options.settings, entries["entries"])
     requests = collect(options.perturbations, options.proteins)
-    context = {"weights": options.weights, "device": options.device, "seed": options.seed}
+    context = {"weights": options.weights, "inputs": options.msas, "device": options.device, "seed": options.seed}
     written = 0
     for name in options.encoders:
         result = run(name, requests, entries, chosen, context)
         if result is not None:
             adata, facts = result
             options.out_dir.mkdir(parents=True, exist_ok=True)
-            h5ad.write(adata, options.out_dir / f"{name}.vectors.h5ad", facts)
+            path = options.out_dir / f"{name}{'.' + options.shard if options.shard else ''}{shards.VECTORS}"
+            h5ad.write(adata, path, facts)
+            if options.shard:
+                shards.write_keys(path, adata.obs_names)
             log.info("%s: %d perturbations, %d columns", name, *adata.shape)
             written += 1
-    if not written:
+    if not written and not options.known:
         raise InputError(
             "nothing to encode with these encoders",
             where="--perturbations",
