@@ -16,7 +16,6 @@ from vcbench.core.h5ad import CONTROL
 from vcbench.core.hashing import sha256_file
 from vcbench.core.tables import write_tsv
 from vcbench.metrics import bundle, compat, contract, predictions, registry, score, scoring, truth, truth_cli
-from vcbench.metrics.comparison import Predicted
 from vcbench.metrics.registry import Metric
 
 if TYPE_CHECKING:
@@ -168,6 +167,9 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--predictions", required=True, type=Path, metavar="H5AD", help="predicted cells or profiles")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder")
+    parser.add_argument(
+        "--metrics", nargs="*", default=[], metavar="GROUP", help="groups of metrics beside the default ones"
+    )
     parser.add_argument("--bench-compat", action="store_true", help="also VariantCellBench's own formulas")
     parser.add_argument(
         "--bench-compat-de-list", default="gears_ttest", help=f"their DE list: {', '.join(compat.DE_LISTS)}"
@@ -183,7 +185,8 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--assets", type=Path, default=catalogue.ASSETS, help="folder of metrics.yml")
     options = parser.parse_args(argv)
     list_name = compat.check_list(options.bench_compat_de_list) if options.bench_compat else ""
-    metrics = registry.load(options.assets)
+    wanted = [*options.metrics, *(["bench_compat"] if options.bench_compat else [])]
+    metrics = registry.chosen(registry.load(options.assets), wanted)
     test, train = (load(path, measured=True) for path in (options.truth, options.train))
     predicted = load(options.predictions, measured=False)
     genes = check(test, train, options)
@@ -209,7 +212,7 @@ def main(argv: Sequence[str]) -> None:
         raise InputError("no perturbation in common", where="--truth, --predictions",
                          found=", ".join(found.ids[:1]) or "none", expected=test_ids[0])  # fmt: skip
     built, _ = build_truth(test, train, common, targets, facts, options.seed, options.target_sum, list_name)
-    tables = score_all(built, found, metrics, options.seed, options.bench_compat)
+    tables = score_all(built, found, metrics, options.seed)
     options.out.mkdir(parents=True, exist_ok=True)
     import pyarrow.parquet as pq
 
@@ -218,13 +221,12 @@ def main(argv: Sequence[str]) -> None:
     pq.write_table(
         scoring.to_table([row for rows in tables.values() for row in rows], header), options.out / "scores.parquet"
     )
-    write_tsv(options.out / "summary.tsv", summary(built, tables, metrics, options.bench_compat), SUMMARY)
+    write_tsv(options.out / "summary.tsv", summary(built, tables, metrics), SUMMARY)
 
 
 def score_all(
-    built: bundle.TruthBundle, found: predictions.PredictedProfiles, metrics: Mapping[str, Metric], seed: int,
-    bench_compat: bool,
-) -> dict[str, list[tuple]]:  # fmt: skip
+    built: bundle.TruthBundle, found: predictions.PredictedProfiles, metrics: Mapping[str, Metric], seed: int
+) -> dict[str, list[tuple]]:
     """Return the score rows by id: the predictions, train_mean, no_change and the evaluator's own."""
     fold = built.fold(FOLD)
     ones = np.ones(len(fold.ids), dtype=np.int64)
@@ -237,11 +239,11 @@ def score_all(
     tables: dict[str, list[tuple]] = {}
     for name, predicted in scored.items():
         rows = scoring.Rows(built.facts["dataset"], SPLIT, name)
-        _score(built, predicted, metrics, rows, seed, bench_compat, nulls=name == "predictions")
+        scoring.score_combination(built, {FOLD: predicted}, metrics, rows, seed, nulls=name == "predictions")
         tables[name] = rows.rows
     for name, add in ((contract.NO_SKILL, scoring.add_no_skill), (contract.TECH_DUPLICATE, scoring.add_tech_duplicate)):
         rows = scoring.Rows(built.facts["dataset"], SPLIT, name)
-        add(built, metrics, rows, bench_compat)
+        add(built, metrics, rows)
         tables[name] = rows.rows
     rows = scoring.Rows(built.facts["dataset"], SPLIT, contract.TRUTH)
     scoring.add_truth_facts(built, rows)
@@ -249,19 +251,12 @@ def score_all(
     return tables
 
 
-def _score(
-    built: bundle.TruthBundle, predicted: Predicted, metrics: Mapping[str, Metric], rows: scoring.Rows, seed: int,
-    bench_compat: bool, nulls: bool,
-) -> None:  # fmt: skip
-    scoring.score_combination(built, {FOLD: predicted}, metrics, rows, seed, bench_compat, nulls)
-
-
 def summary(
-    built: bundle.TruthBundle, tables: Mapping[str, list[tuple]], metrics: Mapping[str, Metric], bench_compat: bool
+    built: bundle.TruthBundle, tables: Mapping[str, list[tuple]], metrics: Mapping[str, Metric]
 ) -> list[dict[str, Any]]:
     """Return one row per metric and gene set: value, perturbations behind it, why others have none, and references."""
     result = []
-    for metric, gene_set in registry.reported(dict(metrics), bench_compat):
+    for metric, gene_set in registry.reported(dict(metrics)):
         name = scoring.set_name(built, gene_set)
         value, n, status = _panel_value(tables["predictions"], metric, name, "predictions")
         references = {

@@ -111,3 +111,18 @@ def normalised_error(true: np.ndarray, predicted: np.ndarray) -> Genewise:
         without = (error.sum(0) - error) / _left(spread, n / (n - 1) * t**2)
     value = float(per_gene.mean())
     return Genewise(value, _pseudo_values(value, per_gene, without), int(used.sum()), contract.OK)
+
+
+def pearson_within_folds(true: np.ndarray, predicted: np.ndarray, folds: np.ndarray) -> Genewise:
+    """`gw_pearson_wf`: both sides centred within each fold."""
+    return correlation(true, predicted, folds, contract.MIN_PERTURBATIONS_GENEWISE, "single_pert")
+
+
+def normalised_error_over_folds(true: np.ndarray, predicted: np.ndarray, folds: np.ndarray) -> Genewise:
+    """`gw_nmse`: folds do not matter."""
+    return normalised_error(true, predicted)
+
+
+def pearson_pooled(true: np.ndarray, predicted: np.ndarray, folds: np.ndarray) -> Genewise:
+    """`bench_compat_pcc_gw`: centred over all folds together."""
+    return correlation(true, predicted, np.zeros_like(folds), 3, "single_pert")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from vcbench.core import catalogue
 from vcbench.core.errors import InputError
+from vcbench.core.names import closest
 
 #: Gene sets that do not show in a column name: the metric exists in one form only.
 _UNNAMED_SETS = ("eligible", "listed")
+
+#: Group of the metrics that are always computed.
+DEFAULT = "default"
 
 
 @dataclass(frozen=True)
@@ -31,8 +36,20 @@ class Metric:
     jackknife: str
     replicate: str
     undefined: tuple[str, ...]
-    compat: bool
+    group: str
+    function: str
+    cells: bool
     compat_of: str
+
+    @property
+    def compat(self) -> bool:
+        """True for VariantCellBench's own formulas."""
+        return self.group == "bench_compat"
+
+    @property
+    def over_folds(self) -> bool:
+        """True for a metric computed over the perturbations of all folds at once."""
+        return bool(self.jackknife)
 
     def column(self, gene_set: str) -> str:
         """Return the name of a wide column, e.g. ``dpearson_pm__expr_nt`` or ``gw_nmse``."""
@@ -62,7 +79,9 @@ def load(assets: Path = catalogue.ASSETS) -> dict[str, Metric]:
                 jackknife=terms.get("jackknife", ""),
                 replicate=entry.get("replicate", ""),
                 undefined=tuple(entry["undefined"]),
-                compat=entry.get("compat", False),
+                group=entry.get("group", DEFAULT),
+                function=entry.get("function", ""),
+                cells=entry.get("cells", False),
                 compat_of=entry.get("compat_of", ""),
             )
         except (KeyError, ValueError) as error:
@@ -70,6 +89,20 @@ def load(assets: Path = catalogue.ASSETS) -> dict[str, Metric]:
     return metrics
 
 
-def reported(metrics: dict[str, Metric], compat: bool) -> list[tuple[Metric, str]]:
+def groups(metrics: dict[str, Metric]) -> list[str]:
+    """Return the names of the groups, `default` first."""
+    return list(dict.fromkeys([DEFAULT, *(metric.group for metric in metrics.values())]))
+
+
+def chosen(metrics: dict[str, Metric], requested: Sequence[str]) -> dict[str, Metric]:
+    """Return the default metrics and those of the requested groups; :class:`InputError` for an unknown group."""
+    known = groups(metrics)
+    for name in requested:
+        if name not in known:
+            raise InputError(f"unknown group of metrics '{name}'", where="--metrics", hint=closest(name, known))
+    return {name: metric for name, metric in metrics.items() if metric.group in (DEFAULT, *requested)}
+
+
+def reported(metrics: dict[str, Metric]) -> list[tuple[Metric, str]]:
     """Return the (metric, gene set) pairs of the leaderboard, in catalogue order; terms are left out."""
-    return [(m, s) for m in metrics.values() if m.level != "term" and (compat or not m.compat) for s in m.gene_sets]
+    return [(metric, s) for metric in metrics.values() if metric.level != "term" for s in metric.gene_sets]

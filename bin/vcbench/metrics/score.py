@@ -62,6 +62,9 @@ def main(argv: Sequence[str]) -> int:
         "--predictions", required=True, nargs="+", type=Path, metavar="H5AD", help="<unit>.predictions.h5ad"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the label permutations")
+    parser.add_argument(
+        "--metrics", nargs="*", default=[], metavar="GROUP", help="groups of metrics beside the default ones"
+    )
     parser.add_argument("--bench-compat", action="store_true", help="also the bench_compat metrics")
     parser.add_argument("--bench-compat-de-list", default="", help="their DE list; must be the one of the truth bundle")
     parser.add_argument(
@@ -70,7 +73,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--assets", type=Path, default=catalogue.ASSETS, help="folder of metrics.yml")
     parser.add_argument("--out", required=True, type=Path, metavar="PARQUET", help="score table")
     options = parser.parse_args(argv)
-    metrics = registry.load(options.assets)
+    wanted_groups = [*options.metrics, *(["bench_compat"] if options.bench_compat else [])]
+    metrics = registry.chosen(registry.load(options.assets), wanted_groups)
     truth = bundle.read(options.truth, options.de)
     dataset, split = truth.facts["dataset"], truth.facts["split"]
     if options.bench_compat:
@@ -104,7 +108,7 @@ def main(argv: Sequence[str]) -> int:
     rows = []
     for (model, encoder, strategy, seed), by_fold in sorted(aligned.items()):
         collector = scoring.Rows(dataset, split, model, encoder, strategy, seed)
-        scoring.score_combination(truth, by_fold, metrics, collector, options.seed, options.bench_compat)
+        scoring.score_combination(truth, by_fold, metrics, collector, options.seed)
         rows += collector.rows
     import pyarrow.parquet as pq
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,47 +18,25 @@ from vcbench.metrics.registry import Metric
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: Metrics computed fold by fold. A new metric is an entry in assets/metrics.yml and a function here.
-BY_FOLD: dict[str, Callable[[Comparison, str], Outcome]] = {
-    "mse": delta.squared_error,
-    "nmse_ctrl_num": delta.nmse_error,
-    "nmse_ctrl_den": delta.nmse_effect,
-    "pearson": delta.pearson,
-    "dpearson_ctrl": delta.dpearson_ctrl,
-    "dpearson_pm": delta.dpearson_pm,
-    "r2w_delta": delta.r2w_delta,
-    "c_acc": discrimination.c_acc,
-    "c_acc_ctrl": discrimination.c_acc_ctrl,
-    "ap_de": recovery.ap_de,
-    "ap_de_lift": recovery.ap_de_lift,
-    "bench_compat_mse_cw_de": compat.mse_cw_de,
-    "bench_compat_pcc_cw_de": compat.pcc_cw_de,
-    "bench_compat_dpcc_cw_de": compat.dpcc_cw_de,
-    "bench_compat_dspcc_cw_de": compat.dspcc_cw_de,
-    "bench_compat_c_acc": compat.c_acc,
-    "bench_compat_mse_gw": compat.mse_gw,
-    "bench_compat_auprc": compat.auprc,
-}
+#: Modules that hold the functions named in assets/metrics.yml. A new metric is an entry there and a function in one.
+MODULES: dict[str, ModuleType] = {
+    "compat": compat, "delta": delta, "discrimination": discrimination, "genewise": genewise, "recovery": recovery,
+}  # fmt: skip
 
 
-def _gw_pearson_wf(true: np.ndarray, predicted: np.ndarray, folds: np.ndarray) -> genewise.Genewise:
-    return genewise.correlation(true, predicted, folds, contract.MIN_PERTURBATIONS_GENEWISE, "single_pert")
+def function_of(metric: Metric) -> Callable[..., Any]:
+    """Return the function of a metric.
+
+    Fold by fold it is ``(Comparison, gene set) -> Outcome``; over folds it is ``(true, predicted, folds) -> Genewise``
+    on (perturbations, genes) profiles and the fold of each row.
+    """
+    module, name = metric.function.split(".")
+    return getattr(MODULES[module], name)
 
 
-def _gw_nmse(true: np.ndarray, predicted: np.ndarray, folds: np.ndarray) -> genewise.Genewise:
-    return genewise.normalised_error(true, predicted)
+def _by_fold(metric: Metric) -> bool:
+    return bool(metric.function) and not metric.over_folds
 
-
-def _pooled_pearson(true: np.ndarray, predicted: np.ndarray, folds: np.ndarray) -> genewise.Genewise:
-    return genewise.correlation(true, predicted, np.zeros_like(folds), 3, "single_pert")
-
-
-#: Metrics computed over all folds at once from (perturbations, genes) profiles and the fold of each row.
-OVER_FOLDS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], genewise.Genewise]] = {
-    "gw_pearson_wf": _gw_pearson_wf,
-    "gw_nmse": _gw_nmse,
-    "bench_compat_pcc_gw": _pooled_pearson,
-}
 
 COLUMNS = (
     "dataset", "split", "fold", "model", "encoder", "strategy", "seed", "perturbation", "metric", "gene_set", "value",
@@ -161,8 +140,8 @@ def _defined(outcome: Outcome, pairs: np.ndarray) -> np.ndarray:
     return values
 
 
-def _wanted(metrics: Mapping[str, Metric], bench_compat: bool) -> list[tuple[Metric, str]]:
-    return [(m, s) for m in metrics.values() if bench_compat or not m.compat for s in m.gene_sets]
+def _wanted(metrics: Mapping[str, Metric]) -> list[tuple[Metric, str]]:
+    return [(metric, gene_set) for metric in metrics.values() for gene_set in metric.gene_sets]
 
 
 def _nanmean(values: np.ndarray, axis: int) -> np.ndarray:
@@ -178,7 +157,7 @@ def set_name(bundle: TruthBundle, gene_set: str) -> str:
 
 def score_combination(
     bundle: TruthBundle, predictions: Mapping[int, Predicted], metrics: Mapping[str, Metric], rows: Rows, seed: int,
-    bench_compat: bool = False, nulls: bool = True,
+    nulls: bool = True,
 ) -> None:  # fmt: skip
     """Add all rows of one (model, encoder, strategy, seed) to `rows`.
 
@@ -193,14 +172,14 @@ def score_combination(
     """
     folds = [bundle.fold(number) for number in sorted(predictions)]
     pairs = {f.fold: permutations(bundle, f, seed, contract.N_PERMUTATIONS if nulls else 0) for f in folds}
-    wanted = _wanted(metrics, bench_compat)
+    wanted = _wanted(metrics)
     values: dict[tuple[str, str], list[np.ndarray]] = {}
     for fold in folds:
         comparison = Comparison(fold, predictions[fold.fold], pairs[fold.fold])
         for metric, gene_set in wanted:
-            if metric.id not in BY_FOLD:
+            if not _by_fold(metric):
                 continue
-            outcome = BY_FOLD[metric.id](comparison, gene_set)
+            outcome = function_of(metric)(comparison, gene_set)
             found = _defined(outcome, comparison.pairs)
             values.setdefault((metric.id, gene_set), []).append(found)
             status = statuses(outcome, comparison.predicted)
@@ -216,7 +195,7 @@ def score_combination(
     if nulls:
         _add_fold_nulls(bundle, rows, wanted, values, len(folds))
     for metric, gene_set in wanted:
-        if metric.id in OVER_FOLDS:
+        if metric.over_folds:
             _add_over_folds(bundle, rows, folds, predictions, pairs, metric, gene_set)
 
 
@@ -244,7 +223,7 @@ def _add_fold_nulls(
     """Add the null values over all folds, one row per permutation and metric."""
     null = f"{contract.SHUFFLED_LABELS}:{rows.model}"
     for metric, gene_set in wanted:
-        if metric.level == "term" or (metric.id not in BY_FOLD and not metric.numerator):
+        if metric.level == "term" or not (_by_fold(metric) or metric.numerator):
             continue
         if metric.numerator:
             top, bottom = (np.concatenate(values[name, gene_set]) for name in (metric.numerator, metric.denominator))
@@ -285,7 +264,7 @@ def _add_over_folds(
         columns = pairs[fold.fold][both]
         shuffled.append((columns, usable, fold.profile[:, axis], p.mean[both][:, axis]))
     folds_of = np.concatenate(number)
-    result = OVER_FOLDS[metric.id](np.concatenate(true), np.concatenate(predicted), folds_of)
+    result = function_of(metric)(np.concatenate(true), np.concatenate(predicted), folds_of)
     cells_true = sum(int(fold.n_cells[both].sum()) for fold, both in zip(folds, present, strict=True))
     cells_pred = sum(int(predictions[f.fold].n_cells[both].sum()) for f, both in zip(folds, present, strict=True))
     expected = sum(int((f.n_cells >= contract.MIN_CELLS_PROFILE).sum()) for f in bundle.folds)
@@ -312,9 +291,7 @@ def _add_over_folds(
     for column in range(1, next(iter(pairs.values())).shape[1]):
         parts = [(profile[c[:, column]][ok[c[:, column]]], p[ok[c[:, column]]]) for c, ok, profile, p in shuffled]
         which = np.concatenate([np.full(len(t), f.fold) for (t, _), f in zip(parts, folds, strict=True)])
-        value = OVER_FOLDS[metric.id](
-            np.concatenate([t for t, _ in parts]), np.concatenate([p for _, p in parts]), which
-        )
+        value = function_of(metric)(np.concatenate([t for t, _ in parts]), np.concatenate([p for _, p in parts]), which)
         rows.add(
             contract.ALL_FOLDS, f"permutation_{column:02d}", metric.id, gene_set, value.value, value.n_genes,
             n_perturbations=len(which), n_folds=len(folds), status=value.status, model=null,
@@ -331,14 +308,14 @@ def train_mean_prediction(fold: FoldTruth) -> Predicted:
     return Predicted(np.tile(fold.train_mean, (k, 1)), np.zeros((k, g)), np.ones(k, dtype=np.int64))
 
 
-def add_no_skill(bundle: TruthBundle, metrics: Mapping[str, Metric], rows: Rows, bench_compat: bool = False) -> None:
+def add_no_skill(bundle: TruthBundle, metrics: Mapping[str, Metric], rows: Rows) -> None:
     """Add per perturbation and metric the no-skill value and, as status, why the truth excludes it (else ``ok``).
 
     These rows are the complete list of what should be scored: the aggregate left-joins every model onto them.
     """
-    for metric, gene_set in _wanted(metrics, bench_compat):
+    for metric, gene_set in _wanted(metrics):
         name = set_name(bundle, gene_set)
-        if metric.id in OVER_FOLDS:
+        if metric.over_folds:
             n_genes = int(bundle.eligible.sum()) if gene_set == "eligible" else _varying(bundle)
             expected = sum(int((f.n_cells >= contract.MIN_CELLS_PROFILE).sum()) for f in bundle.folds)
             rows.add(contract.ALL_FOLDS, "", metric.id, name, float(metric.no_skill), n_genes, n_perturbations=expected,
@@ -349,11 +326,11 @@ def add_no_skill(bundle: TruthBundle, metrics: Mapping[str, Metric], rows: Rows,
                     rows.add(fold.fold, perturbation, metric.jackknife, name, np.nan if few else float(metric.no_skill),
                              n_genes, fold.n_cells[k], status="few_cells" if few else contract.OK)  # fmt: skip
             continue
-        if metric.id not in BY_FOLD:
+        if not _by_fold(metric):
             continue
         for fold in bundle.folds:
             pairs = np.arange(len(fold.ids))[:, None]
-            outcome = BY_FOLD[metric.id](Comparison(fold, train_mean_prediction(fold), pairs), gene_set)
+            outcome = function_of(metric)(Comparison(fold, train_mean_prediction(fold), pairs), gene_set)
             baseline = _no_skill(metric, gene_set, fold, outcome)
             for k, perturbation in enumerate(fold.ids):
                 reason = outcome.truth_reason[k]
@@ -405,9 +382,7 @@ def _sample(fold: FoldTruth) -> Predicted:
     return Predicted(fold.profile, np.nan_to_num(fold.variance), np.where(known, fold.n_cells // 2, 0))
 
 
-def add_tech_duplicate(
-    bundle: TruthBundle, metrics: Mapping[str, Metric], rows: Rows, bench_compat: bool = False
-) -> None:
+def add_tech_duplicate(bundle: TruthBundle, metrics: Mapping[str, Metric], rows: Rows) -> None:
     """Add the split-half ceiling: half of a perturbation's cells predicts the other, both ways, mean of the seeds."""
     n_seeds = bundle.folds[0].first_half.shape[0]
     collected: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
@@ -417,9 +392,7 @@ def add_tech_duplicate(
             part = Rows(rows.dataset, rows.split, contract.TECH_DUPLICATE)
             truths = tuple(pair[truth_side] for pair in halves)
             predictions = {pair[0].fold: _sample(pair[1 - truth_side]) for pair in halves}
-            score_combination(
-                replace(bundle, folds=truths), predictions, metrics, part, 0, bench_compat=bench_compat, nulls=False
-            )
+            score_combination(replace(bundle, folds=truths), predictions, metrics, part, 0, nulls=False)
             for row in part.rows:
                 collected.setdefault(row[:10], []).append(row)
     for found in collected.values():

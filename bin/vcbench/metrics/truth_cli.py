@@ -65,17 +65,15 @@ def read_cells(path: Path | str) -> tuple[truth.Cells, str]:
     ), ";".join(sorted(set(data.obs["cell_line"].astype(str)))) if "cell_line" in data.obs else ""  # fmt: skip
 
 
-def write_reference_scores(
-    built: bundle.TruthBundle, path: Path | str, metrics: dict[str, registry.Metric], bench_compat: bool
-) -> None:
+def write_reference_scores(built: bundle.TruthBundle, path: Path | str, metrics: dict[str, registry.Metric]) -> None:
     """Write the evaluator's own rows: no-skill values, ceiling, facts of the truth."""
     import pyarrow.parquet as pq
 
     facts = built.facts
     rows = []
     for name, add in (
-        (contract.NO_SKILL, lambda r: scoring.add_no_skill(built, metrics, r, bench_compat)),
-        (contract.TECH_DUPLICATE, lambda r: scoring.add_tech_duplicate(built, metrics, r, bench_compat)),
+        (contract.NO_SKILL, lambda r: scoring.add_no_skill(built, metrics, r)),
+        (contract.TECH_DUPLICATE, lambda r: scoring.add_tech_duplicate(built, metrics, r)),
         (contract.TRUTH, lambda r: scoring.add_truth_facts(built, r)),
     ):
         collector = scoring.Rows(facts["dataset"], facts["split"], name)
@@ -94,6 +92,9 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--dataset-id", required=True, help="dataset id of the output")
     parser.add_argument("--split", required=True, help="split id of the output")
     parser.add_argument("--seed", type=int, default=0, help="seed of halves and weight cells")
+    parser.add_argument(
+        "--metrics", nargs="*", default=[], metavar="GROUP", help="groups of metrics beside the default ones"
+    )
     parser.add_argument("--bench-compat", action="store_true", help="also prepare the bench_compat metrics")
     parser.add_argument(
         "--bench-compat-de-list", default="gears_ttest", help=f"their DE list: {', '.join(compat.DE_LISTS)}"
@@ -102,7 +103,8 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--out-dir", required=True, type=Path, help="output folder")
     options = parser.parse_args(argv)
     list_name = compat.check_list(options.bench_compat_de_list) if options.bench_compat else ""
-    metrics = registry.load(options.assets)
+    wanted = [*options.metrics, *(["bench_compat"] if options.bench_compat else [])]
+    metrics = registry.chosen(registry.load(options.assets), wanted)
 
     folds = read_folds(options.folds)
     targets = read_targets(options.perturbations)
@@ -130,5 +132,5 @@ def write(
     bundle.write(built, paths[0])
     header = {**de.settings(), **{k: facts[k] for k in ("dataset", "split", "axis_sha256", "truth_sha256", "inputs")}}
     pq.write_table(de.to_table(de_rows, built.genes, json.loads(json.dumps(header))), paths[1])
-    write_reference_scores(built, paths[2], metrics, "compat_list" in facts)
+    write_reference_scores(built, paths[2], metrics)
     return paths

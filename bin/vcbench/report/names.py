@@ -141,7 +141,7 @@ class Names:
             title=entry.get("title", name),
             explanation=entry.get("explain", entry.get("explanation", "")),
             lower_is_better=entry.get("direction") == "lower",
-            compat=bool(entry.get("compat")),
+            compat=entry.get("group") == "bench_compat",
         )
 
     def primary(self) -> Metric:

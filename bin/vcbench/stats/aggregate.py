@@ -354,9 +354,9 @@ def combinations(plan: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], lis
 def _pairs(metrics: Mapping[str, Metric], scores: Scores) -> list[tuple[Metric, str]]:
     """Return the (metric, gene set) pairs of a panel; compat lists by the name under which they were scored."""
     found = {key[:2] for key in [*scores.by_perturbation, *scores.over_folds]}
-    compat = any(metric.startswith("bench_compat") for metric, _ in found)
+    present = {metrics[metric].group for metric, _ in found if metric in metrics}
     pairs = []
-    for metric, gene_set in registry.reported(dict(metrics), compat):
+    for metric, gene_set in registry.reported(registry.chosen(dict(metrics), sorted(present))):
         if gene_set == "listed":
             pairs += sorted(((metric, s) for m, s in found if m == metric.id), key=lambda pair: pair[1])
         else:
