@@ -160,6 +160,8 @@ def _open(path: Path, hint: str) -> SentencePieceProcessor:
         raise InputError(
             "a Git LFS pointer, not the vocabulary", where=str(path), hint=f"run 'git lfs pull', or {hint}"
         )
+    if not content:  # which the library would take without a word
+        raise InputError("not a SentencePiece vocabulary", where=str(path), found="an empty file", hint=hint)
     try:
         return sentencepiece.SentencePieceProcessor(model_proto=content)
     except (RuntimeError, OSError, ValueError, TypeError) as error:
