@@ -112,9 +112,6 @@ def main(argv: Sequence[str]) -> None:
         "--weights", type=Path, metavar="DIR", help="folder with one folder of official weights per encoder"
     )
     parser.add_argument(
-        "--msas", type=Path, metavar="DIR", help="folder with one alignment per protein, for encoders that read them"
-    )
-    parser.add_argument(
         "--msas", type=Path, metavar="DIR", help="folder of alignments, for encoders that read them (ESM-MSA)"
     )
     parser.add_argument(
