@@ -56,11 +56,12 @@ class _Encoder:
 
 
 def open_encoder(name: str, entry: Mapping[str, Any], folder: Path, device: str) -> OpenWeights:
-    """Return a protein language model in fp32 with the account of its tensors."""
+    """Return a protein language model with the account of its tensors, in fp32 or in the type it was converted to."""
     from vcbench.encoders.plm import weights as plm
 
-    opened = plm.open_weights(folder, entry, "float32")
-    chosen = settings.complete(name, entry["settings"], {"dtype": "float32"}, "catalogue")
+    dtype = plm.converted_type(folder) or "float32"
+    opened = plm.open_weights(folder, entry, dtype)
+    chosen = settings.complete(name, entry["settings"], {"dtype": dtype}, "catalogue")
     network = plm.family(entry).build(opened, chosen, device, None)
     return _Encoder(opened.used, opened.unused, {**opened.facts, **network.facts}, network.forward)
 

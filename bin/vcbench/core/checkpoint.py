@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vcbench.core.errors import InputError
+from vcbench.core.torch_archive import TorchArchive
 
 if TYPE_CHECKING:
     import torch
@@ -22,12 +23,22 @@ HUGGING_FACE = (
 )  # fmt: skip
 
 
+#: Types of weights in published checkpoints; whole numbers would be a quantised network, which is another network.
+FLOATS = ("float64", "float32", "float16", "bfloat16")
+
+#: Beside converted weights (`vcbench.encoders.plm.convert`): their record.
+CONVERSION_RECORD = "conversion.json"
+
+
 def where_to_get(entry: Mapping[str, Any], folder: Path | str) -> str:
     """Return the sentence that tells a user how to obtain the weights of a catalogue entry."""
     weights = entry["weights"]
-    revision = f" (revision {weights['revision']})" if weights.get("revision") else ""
-    wanted = ", ".join(" or ".join(alternatives(item)) for item in weights["files"])
-    return f"get {wanted} from {weights['source']}{revision} and put them into {folder}"
+    ways = []
+    for way in (weights, weights["or"]) if "or" in weights else (weights,):
+        revision = f" (revision {way['revision']})" if way.get("revision") else ""
+        wanted = ", ".join(" or ".join(alternatives(item)) for item in way["files"])
+        ways.append(f"{wanted} from {way['source']}{revision}")
+    return f"get {'; or '.join(ways)}, into the folder {folder}"
 
 
 def alternatives(item: str) -> list[str]:
@@ -35,17 +46,23 @@ def alternatives(item: str) -> list[str]:
     return [name.strip() for name in item.split("|")]
 
 
+def wanted_files(entry: Mapping[str, Any]) -> list[str]:
+    """Return every file name of the catalogue's `files`, those of the other way (`or`) included."""
+    items = [*entry["weights"]["files"], *entry["weights"].get("or", {}).get("files", [])]
+    return [name for item in items for name in alternatives(item)]
+
+
 def folder_of(path: Path | str, entry: Mapping[str, Any]) -> Path:
     """Return the weights folder of a catalogue entry: ``path/<folder of the catalogue>``, or ``path`` itself.
 
-    ``path`` itself counts when it holds one of the entry's files. Raises :class:`InputError` with the place to get the
-    weights when neither is there.
+    ``path`` itself counts when it holds one of the entry's files, or converted weights. Raises :class:`InputError` with
+    the place to get the weights when neither is there.
     """
     root = Path(path)
     below = root / entry["weights"]["folder"]
     if below.is_dir():
         return below
-    if any((root / name).exists() for item in entry["weights"]["files"] for name in alternatives(item)):
+    if any((root / name).exists() for name in (*wanted_files(entry), CONVERSION_RECORD)):
         return root
     raise InputError(f"weights of {entry['title']} not found", where=str(below), hint=where_to_get(entry, below))
 
@@ -72,6 +89,8 @@ class Checkpoint:
         Shape and torch dtype name (``"float32"``) of every tensor, by name, in file order.
     extra
         What a torch archive holds beside its tensors, such as the training arguments; empty for other formats.
+    hint
+        Where to get the right files; for messages.
     """
 
     path: Path
@@ -80,10 +99,11 @@ class Checkpoint:
     dtypes: dict[str, str]
     extra: dict[str, Any] = field(default_factory=dict, repr=False)
     _file_of: dict[str, Path] = field(default_factory=dict, repr=False)
-    _opened: dict[Path, Mapping[str, torch.Tensor]] = field(default_factory=dict, repr=False)
+    _opened: dict[Path, TorchArchive] = field(default_factory=dict, repr=False)
+    hint: str = ""
 
     def tensor(self, name: str) -> torch.Tensor:
-        """Return one tensor as stored, memory-mapped where possible; read in file order, one archive is kept open."""
+        """Return one tensor as stored, memory-mapped where possible; read in file order: one archive is kept open."""
         path = self._file_of[name]
         if path.suffix == ".safetensors":
             from safetensors import safe_open
@@ -92,8 +112,8 @@ class Checkpoint:
                 return handle.get_tensor(name)
         if path not in self._opened:
             self._opened.clear()
-            self._opened[path] = _load_torch(path, "")[0]
-        return self._opened[path][name]
+            self._opened[path] = TorchArchive(path, self.hint)
+        return self._opened[path].tensor(name)
 
 
 def read_folder(folder: Path, hint: str, names: Sequence[str] = HUGGING_FACE) -> Checkpoint:
@@ -105,26 +125,28 @@ def read_folder(folder: Path, hint: str, names: Sequence[str] = HUGGING_FACE) ->
 def read(path: Path, hint: str) -> Checkpoint:
     """Open a ``.safetensors`` file or a torch archive (``.bin``, ``.pt``; tensors only, code in it is refused).
 
-    A torch archive is a mapping of names to tensors, or, as fair-esm writes it, holds one as ``model``. Raises
-    :class:`InputError` for a file that is damaged, cut short, a Git LFS pointer or not a file of tensors.
+    Raises :class:`InputError` for a file that is damaged, cut short, a Git LFS pointer or not a file of tensors.
     """
-    with open(path, "rb") as handle:
-        if handle.read(len(_LFS_POINTER)) == _LFS_POINTER:
-            raise InputError(
-                "a Git LFS pointer, not the weights", where=str(path), hint=f"run 'git lfs pull', or {hint}"
-            )
+    try:
+        with open(path, "rb") as handle:
+            start = handle.read(len(_LFS_POINTER))
+    except OSError as error:
+        raise InputError("cannot be read", where=str(path), found=error.strerror, hint=hint) from error
+    if start == _LFS_POINTER:
+        raise InputError("a Git LFS pointer, not the weights", where=str(path), hint=f"run 'git lfs pull', or {hint}")
     if path.suffix == ".safetensors":
         shapes, dtypes = _safetensors_header(path, hint)
-        return Checkpoint(path, (path,), shapes, dtypes, {}, dict.fromkeys(shapes, path))
-    tensors, extra = _load_torch(path, hint)
+        return Checkpoint(path, (path,), shapes, dtypes, {}, dict.fromkeys(shapes, path), hint=hint)
+    archive = TorchArchive(path, hint)
     return Checkpoint(
         path,
         (path,),
-        {name: tuple(value.shape) for name, value in tensors.items()},
-        {name: str(value.dtype).removeprefix("torch.") for name, value in tensors.items()},
-        extra,
-        dict.fromkeys(tensors, path),
-        {path: tensors},
+        {name: tuple(value.shape) for name, value in archive.tensors.items()},
+        {name: str(value.dtype).removeprefix("torch.") for name, value in archive.tensors.items()},
+        archive.extra,
+        dict.fromkeys(archive.tensors, path),
+        {path: archive},
+        hint,
     )
 
 
@@ -134,14 +156,17 @@ def _read_shards(index: Path, hint: str) -> Checkpoint:
         listed = json.loads(index.read_text())["weight_map"]
         wanted: dict[str, set[str]] = {}
         for name, shard in listed.items():
-            wanted.setdefault(str(shard), set()).add(name)
+            wanted.setdefault(shard, set()).add(name)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError("not an index of shards", where=str(index), found=error, hint=hint) from error
+        raise InputError("not an index of shards", where=str(index), found=repr(error), hint=hint) from error
+    for shard in wanted:
+        if not isinstance(shard, str) or Path(shard).name != shard:
+            raise InputError("a shard must be a file beside the index", where=str(index), found=repr(shard), hint=hint)
     shapes: dict[str, tuple[int, ...]] = {}
     dtypes: dict[str, str] = {}
     file_of: dict[str, Path] = {}
     for shard in sorted(wanted):
-        path = index.parent / Path(shard).name
+        path = index.parent / shard
         if not path.is_file():
             raise InputError(f"shard {shard} is missing", where=str(index), hint=hint)
         part = read(path, hint)
@@ -153,7 +178,8 @@ def _read_shards(index: Path, hint: str) -> Checkpoint:
         shapes |= part.shapes
         dtypes |= part.dtypes
         file_of |= dict.fromkeys(part.shapes, path)
-    return Checkpoint(index, tuple(index.parent / name for name in sorted(wanted)), shapes, dtypes, {}, file_of)
+    paths = tuple(index.parent / name for name in sorted(wanted))
+    return Checkpoint(index, paths, shapes, dtypes, {}, file_of, hint=hint)
 
 
 _SAFETENSORS_DTYPES = {
@@ -194,35 +220,6 @@ def _size_facts(path: Path) -> str:
     return "" if end == size else f"{size} bytes; its header announces {end}"
 
 
-def _load_torch(path: Path, hint: str) -> tuple[Any, dict[str, Any]]:
-    """Return the mapping of names to tensors of a torch archive, memory-mapped, and what else the archive holds."""
-    import argparse
-    import pickle
-    import zipfile
-
-    import torch
-
-    archive = zipfile.is_zipfile(path)
-    try:
-        # a Namespace is a bag of values, it cannot run anything
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True if archive else None)
-    except pickle.UnpicklingError as error:
-        reason = "it holds more than tensors, or is damaged" if archive else "damaged or not a torch file"
-        raise InputError(
-            f"refused: {reason} (code in a weights file is never run)", where=str(path), hint=hint
-        ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise InputError("damaged or incomplete torch file", where=str(path), found=error, hint=hint) from error
-    extra: dict[str, Any] = {}
-    if isinstance(content, dict) and isinstance(content.get("model"), dict):
-        extra = {name: value for name, value in content.items() if name != "model"}
-        content = content["model"]
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise InputError("not a plain mapping of names to tensors", where=str(path), hint=hint)
-    return content, extra
-
-
 def check_tensors(
     checkpoint: Checkpoint, expected: Mapping[str, tuple[int, ...]], ignored: Sequence[str], hint: str
 ) -> None:
@@ -240,12 +237,19 @@ def check_tensors(
     for name, shape in expected.items():
         if checkpoint.shapes[name] != tuple(shape):
             raise InputError(
-                f"wrong shape of {name}",
-                where=str(checkpoint.path),
-                found=checkpoint.shapes[name],
-                expected=tuple(shape),
-                hint=hint,
-            )
+                f"wrong shape of {name}", where=str(checkpoint.path), found=checkpoint.shapes[name],
+                expected=tuple(shape), hint=hint,
+            )  # fmt: skip
+
+
+def check_types(checkpoint: Checkpoint, names: Iterable[str], hint: str) -> None:
+    """Raise :class:`InputError` unless the tensors are stored as floating-point numbers of 16 bits or more."""
+    for name in names:
+        if checkpoint.dtypes[name] not in FLOATS:
+            raise InputError(
+                f"{name} is not stored as floating-point numbers (a quantised file?)", where=str(checkpoint.path),
+                found=checkpoint.dtypes[name], expected=" or ".join(FLOATS), hint=hint,
+            )  # fmt: skip
 
 
 def _some(names: Sequence[str], most: int = 6) -> str:

@@ -93,3 +93,18 @@ def request_of() -> Callable:
 def esm2(weights_folder: Path, encoder_of: Callable) -> Callable:
     """Make an ESM2 encoder on the small checkpoint; settings may be overridden."""
     return lambda **overrides: encoder_of("esm2_650m", weights_folder.parent, **overrides)
+
+
+@pytest.fixture(scope="session")
+def load_esm2(entry: dict, settings_of: Callable) -> Callable:
+    """Open an ESM2 folder: the network, with the account of its weights in `.weights`."""
+    from vcbench.encoders.esm2 import network
+    from vcbench.encoders.plm.weights import open_weights
+
+    def make(folder: Path, dtype: str = "float32", attention: str = "eager", of: dict = entry):
+        weights = open_weights(folder, of, dtype)
+        loaded = network.build(weights, settings_of("esm2_650m", dtype=dtype), "cpu", None, attention)
+        loaded.weights = weights
+        return loaded
+
+    return make

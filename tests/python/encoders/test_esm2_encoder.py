@@ -8,25 +8,26 @@ import torch
 
 from vcbench.core.device import CudaOutOfMemoryError
 from vcbench.core.errors import EXIT_CUDA_OUT_OF_MEMORY, InputError, ModelError
-from vcbench.encoders import batching, esm2_tokens
+from vcbench.encoders.esm2 import tokens
+from vcbench.encoders.plm import batching
 
 
 def row(encoder, sequence: str, position: int) -> np.ndarray:
     """Return the vector of a residue in a whole sequence, straight from the network."""
-    ids = np.array([[0, *(esm2_tokens.VOCABULARY.index(letter) for letter in sequence), 2]])
-    return encoder.weights.hidden(ids)[0][0, position].numpy()
+    ids = np.array([[0, *(tokens.VOCABULARY.index(letter) for letter in sequence), 2]])
+    return encoder.network.states(ids)[0][0, position].numpy()
 
 
 def test_offset(protein):
     """Exchanging residue p changes exactly one id, at token p (constant of ESM2: +1 for <cls>)."""
-    ids = esm2_tokens.token_ids(protein)
+    ids = tokens.LAYOUT.encode(protein)
     assert len(ids) == len(protein) + 2 and ids[0] == 0 and ids[-1] == 2
     for position in (1, 2, 45, len(protein)):
         other = "W" if protein[position - 1] != "W" else "A"
-        mutant = esm2_tokens.token_ids(protein[: position - 1] + other + protein[position:])
+        mutant = tokens.LAYOUT.encode(protein[: position - 1] + other + protein[position:])
         assert [i for i in range(len(ids)) if ids[i] != mutant[i]] == [position]
     with pytest.raises(ModelError):
-        esm2_tokens.check_offset(protein, [*ids[1:], 2])
+        tokens.LAYOUT.check([*ids[1:], 2], protein)
 
 
 def test_vectors_are_those_of_the_mutated_residue(esm2, request_of, protein):
@@ -78,8 +79,8 @@ def test_batch_padding_and_order_do_not_matter(esm2, request_of, protein):
     """Sequences of different lengths, one per pass or all in one batch, in any order."""
     requests = [request_of(name, protein[:end]) for end in (30, 47, 90) for name in ("A1C", "C2W", "M11A", "D3D")]
     together = esm2(batch_tokens=100_000).encode(requests)
-    for tokens in (1, 200):
-        apart = esm2(batch_tokens=tokens).encode(requests)
+    for limit in (32, 200):  # one sequence per pass, and a few
+        apart = esm2(batch_tokens=limit).encode(requests)
         np.testing.assert_allclose(apart.alt, together.alt, atol=1e-5)
         np.testing.assert_allclose(apart.ref, together.ref, atol=1e-5)
     backwards = esm2(batch_tokens=100_000).encode(requests[::-1])
@@ -93,14 +94,14 @@ def test_batches_are_the_same_for_any_order_of_requests(esm2, request_of, protei
     seen = []
     for order in (requests, requests[::-1]):
         encoder, batches = esm2(batch_tokens=200), []
-        hidden = encoder._hidden
+        hidden = encoder.network.hidden
         monkeypatch.setattr(
-            encoder, "_hidden", lambda batch, run=hidden, log=batches: log.append(tuple(batch)) or run(batch)
+            encoder.network, "hidden", lambda batch, run=hidden, log=batches: log.append(tuple(batch)) or run(batch)
         )
         encoder.encode(order)
         seen.append(batches)
     assert seen[0] == seen[1]
-    lengths = [len(window) for batch in seen[0] for window in batch]
+    lengths = [len(window.sequence) for batch in seen[0] for window in batch]
     assert lengths == sorted(lengths) and len(lengths) == 12
 
 
@@ -128,8 +129,8 @@ def test_variants_of_one_tile_share_its_reference(esm2, request_of, protein):
 
 def test_never_wild_type_under_a_variants_name(esm2, request_of, protein, monkeypatch):
     encoder = esm2()
-    shape = (1, len(protein) + 2, encoder.weights.width)
-    monkeypatch.setattr(encoder, "_hidden", lambda batch: torch.ones((len(batch), *shape[1:])))
+    shape = (1, len(protein) + 2, encoder.network.width)
+    monkeypatch.setattr(encoder.network, "hidden", lambda batch: torch.ones((len(batch), *shape[1:])))
     with pytest.raises(ModelError, match=r"wild-type vector for .*:C2W"):
         encoder.encode([request_of("C2W", protein)])
 
@@ -141,21 +142,18 @@ def test_unknown_residue(esm2, request_of, protein):
 
 def test_missing_weights_say_where_to_get_them(entry, tmp_path):
     from vcbench.encoders.base import Context
-    from vcbench.encoders.esm2_650m import ENCODER
+    from vcbench.encoders.plm.encoder import ENCODER
 
     for weights in (None, tmp_path):
         with pytest.raises(InputError, match="facebook/esm2_t33_650M_UR50D"):
             ENCODER(Context("esm2_650m", entry, {"max_residues": 1022, "batch_tokens": 100}, weights))
 
 
-def test_cuda_without_gpu_is_an_error(weights_folder, entry):
-    from vcbench.encoders.base import Context
-    from vcbench.encoders.esm2_650m import ENCODER
-
+def test_cuda_without_gpu_is_an_error(weights_folder, encoder_of):
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     with pytest.raises(InputError, match="no GPU is visible"):
-        ENCODER(Context("esm2_650m", entry, {"max_residues": 1022, "batch_tokens": 100}, weights_folder, "cuda"))
+        encoder_of("esm2_650m", weights_folder, device="cuda")
 
 
 def test_batches_are_bounded_by_padded_tokens():

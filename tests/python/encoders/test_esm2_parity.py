@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import esm
-import make_checkpoint
+import make_esm2
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from vcbench.encoders import esm2_tokens, esm2_weights
+from vcbench.encoders.esm2 import tokens
 
 BLOCKS = {
     "self_attn.q_proj": "attention.self.query",
@@ -45,9 +45,9 @@ def original(folder, layers: int, hidden: int, heads: int) -> tuple[torch.nn.Mod
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize(("layers", "hidden", "heads"), [(2, 32, 4), (5, 48, 2)])
-def test_equals_fair_esm(tmp_path, entry, attention, layers, hidden, heads):
+def test_equals_fair_esm(tmp_path, load_esm2, attention, layers, hidden, heads):
     """Every layer, in a padded batch with non-standard residues and a masked token: within 1e-5, eager bit for bit."""
-    folder = make_checkpoint.write(tmp_path, make_checkpoint.config(hidden, layers, heads), seed=layers)
+    folder = make_esm2.write(tmp_path, make_esm2.config(hidden, layers, heads), seed=layers)
     model, alphabet = original(folder, layers, hidden, heads)
     sequences = [
         ("long", "".join(np.random.default_rng(0).choice(list("ACDEFGHIKLMNPQRSTVWY"), 400))),
@@ -57,7 +57,7 @@ def test_equals_fair_esm(tmp_path, entry, attention, layers, hidden, heads):
     _, _, ids = alphabet.get_batch_converter()(sequences)
     with torch.no_grad():
         theirs = model(ids, repr_layers=list(range(layers + 1)))["representations"]
-    ours = esm2_weights.load(folder, entry, attention=attention).forward({"input_ids": ids.numpy()})
+    ours = load_esm2(folder, attention=attention).forward({"input_ids": ids.numpy()})
     padding = (ids == alphabet.padding_idx).numpy()
     for layer in range(layers + 1):
         a, b = ours[f"hidden_states_{layer}"][~padding], theirs[layer].numpy()[~padding]
@@ -66,14 +66,14 @@ def test_equals_fair_esm(tmp_path, entry, attention, layers, hidden, heads):
     np.testing.assert_array_equal(ours["last_hidden_state"], ours[f"hidden_states_{layers}"])
 
 
-def test_rotary_frequencies_come_from_the_file(tmp_path, entry):
+def test_rotary_frequencies_come_from_the_file(tmp_path, load_esm2):
     """The published file may hold rounded frequencies; taking the formula instead moves the result visibly."""
-    settings = make_checkpoint.config()
-    state = make_checkpoint.tensors(settings)
-    rounded = esm2_weights.load(make_checkpoint.write(tmp_path / "a", settings, state), entry)
+    settings = make_esm2.config()
+    state = make_esm2.tensors(settings)
+    rounded = load_esm2(make_esm2.write(tmp_path / "a", settings, state))
     without = {name: value for name, value in state.items() if "inv_freq" not in name}
-    exact = esm2_weights.load(make_checkpoint.write(tmp_path / "b", settings, without), entry)
-    ids = {"input_ids": np.array([esm2_tokens.token_ids("ACDEFGHIKLMNPQRSTVWY" * 15)])}
+    exact = load_esm2(make_esm2.write(tmp_path / "b", settings, without))
+    ids = {"input_ids": np.array([tokens.LAYOUT.encode("ACDEFGHIKLMNPQRSTVWY" * 15)])}
     assert np.abs(rounded.forward(ids)["last_hidden_state"] - exact.forward(ids)["last_hidden_state"]).max() > 1e-4
     width = settings["hidden_size"] // settings["num_attention_heads"]
     formula = [10000.0 ** (-2 * i / width) for i in range(width // 2)]
@@ -82,21 +82,7 @@ def test_rotary_frequencies_come_from_the_file(tmp_path, entry):
 
 def test_token_ids_equal_fair_esm(protein):
     alphabet = esm.data.Alphabet.from_architecture("ESM-1b")
-    assert list(esm2_tokens.VOCABULARY) == alphabet.all_toks
+    assert list(tokens.VOCABULARY) == alphabet.all_toks
     for sequence in (protein, "UOXBZ", "M"):
         _, _, ids = alphabet.get_batch_converter()([("", sequence)])
-        assert esm2_tokens.token_ids(sequence) == ids[0].tolist()
-
-
-def test_full_size_architecture():
-    """651 M parameters (2.0): what we run, plus the two heads that hidden states do not need, is fair-esm's number."""
-    sizes = {**esm2_weights.OFFICIAL, **esm2_weights.REQUIRED, "max_position_embeddings": 1026}
-    model = esm2_weights.build(sizes, "eager")
-    count = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    contact = sum(number for name, number in count.items() if name.startswith("contact_head"))
-    with torch.device("meta"):
-        theirs = esm.ESM2(num_layers=33, embed_dim=1280, attention_heads=20, alphabet="ESM-1b")
-    assert sum(parameter.numel() for parameter in theirs.parameters()) == 651_043_254
-    assert sum(count.values()) - contact == 649_400_320
-    assert 1280 * 1280 + 1280 + 2 * 1280 + 33 + contact == 651_043_254 - 649_400_320
-    assert contact == 33 * 20 + 1
+        assert tokens.LAYOUT.encode(sequence) == ids[0].tolist()

@@ -5,71 +5,78 @@ from __future__ import annotations
 import json
 import pickle
 
-import make_checkpoint
+import make_esm2
 import numpy as np
 import pytest
 import torch
 
 from vcbench.core.errors import InputError
-from vcbench.encoders import esm2_weights
 
 SOURCE = "https://huggingface.co/facebook/esm2_t33_650M_UR50D"
 VALUE = "esm.encoder.layer.1.attention.self.value.weight"
 
 
-def fails(folder, entry) -> str:
+@pytest.fixture
+def fails(load_esm2):
     """Return the one-line message of a failing load; it must say where to get the weights."""
-    with pytest.raises(InputError) as caught:
-        esm2_weights.load(folder, entry)
-    message = str(caught.value)
-    assert "\n" not in message and SOURCE in message and str(folder) in message
-    return message
+
+    def load(folder) -> str:
+        with pytest.raises(InputError) as caught:
+            load_esm2(folder)
+        message = str(caught.value)
+        assert "\n" not in message and SOURCE in message and str(folder) in message
+        return message
+
+    return load
 
 
-def test_account_of_tensors(weights_folder, entry):
+def test_account_of_tensors(weights_folder, load_esm2):
     """Used and unused tensors together are those of the file; the unused ones are the known heads only."""
-    loaded = esm2_weights.load(weights_folder, entry)
-    names = set(make_checkpoint.tensors(make_checkpoint.config()))
-    assert set(loaded.used) | set(loaded.unused) == names and not set(loaded.used) & set(loaded.unused)
+    loaded = load_esm2(weights_folder)
+    names = set(make_esm2.tensors(make_esm2.config()))
+    used, unused = set(loaded.weights.used), set(loaded.weights.unused)
+    assert used | unused == names and not used & unused
     heads = ("lm_head.", "esm.contact_head.", "esm.embeddings.position_")
-    assert set(loaded.unused) == {name for name in names if name.startswith(heads)}
+    again = "esm.encoder.layer.1.attention.self.rotary_embeddings.inv_freq"  # equal in all layers
+    assert unused == {name for name in names if name.startswith(heads)} | {again}
+    assert loaded.weights.unused[again] == f"the same as {again.replace('layer.1', 'layer.0')}"
     assert all(value.dtype == torch.float32 for value in loaded.model.parameters())
     assert not loaded.model.training
-    assert loaded.facts["official_size"] is False and loaded.facts["after_final_norm"] is True
+    assert loaded.weights.facts["official_size"] is False and loaded.facts["after_final_norm"] is True
 
 
 @pytest.mark.parametrize("unused", ["lm_head.bias", "esm.embeddings.position_ids"])
-def test_unused_tensors_may_be_absent(tmp_path, entry, unused):
-    state = make_checkpoint.tensors(make_checkpoint.config())
+def test_unused_tensors_may_be_absent(tmp_path, load_esm2, unused):
+    state = make_esm2.tensors(make_esm2.config())
     del state[unused]
-    assert unused not in esm2_weights.load(make_checkpoint.write(tmp_path, state=state), entry).unused
+    assert unused not in load_esm2(make_esm2.write(tmp_path, state=state)).weights.unused
 
 
-def test_missing_and_unexpected_tensors(tmp_path, entry):
-    state = make_checkpoint.tensors(make_checkpoint.config())
+def test_missing_and_unexpected_tensors(tmp_path, fails):
+    state = make_esm2.tensors(make_esm2.config())
     state["esm.encoder.layer.1.attention.self.v.weight"] = state.pop(VALUE)
-    message = fails(make_checkpoint.write(tmp_path, state=state), entry)
+    message = fails(make_esm2.write(tmp_path, state=state))
     assert f"missing: {VALUE}" in message
     assert "unexpected: esm.encoder.layer.1.attention.self.v.weight" in message
 
 
-def test_wrong_shape(tmp_path, entry):
-    state = make_checkpoint.tensors(make_checkpoint.config())
+def test_wrong_shape(tmp_path, fails):
+    state = make_esm2.tensors(make_esm2.config())
     state[VALUE] = state[VALUE][:, :-1].contiguous()
-    message = fails(make_checkpoint.write(tmp_path, state=state), entry)
+    message = fails(make_esm2.write(tmp_path, state=state))
     assert f"wrong shape of {VALUE}" in message and "found (32, 31); expected (32, 32)" in message
 
 
-def test_values_that_are_not_finite(tmp_path, entry):
-    state = make_checkpoint.tensors(make_checkpoint.config())
+def test_values_that_are_not_finite(tmp_path, fails):
+    state = make_esm2.tensors(make_esm2.config())
     state[VALUE][0, 0] = float("nan")
-    assert f"{VALUE} holds values that are not finite" in fails(make_checkpoint.write(tmp_path, state=state), entry)
+    assert f"{VALUE} holds values that are not finite" in fails(make_esm2.write(tmp_path, state=state))
 
 
-def test_more_layers_in_the_file_than_in_the_config(tmp_path, entry):
-    folder = make_checkpoint.write(tmp_path, make_checkpoint.config(layers=3))
-    (folder / "config.json").write_text(json.dumps(make_checkpoint.config(layers=2)))
-    assert "unexpected: esm.encoder.layer.2." in fails(folder, entry)
+def test_more_layers_in_the_file_than_in_the_config(tmp_path, fails):
+    folder = make_esm2.write(tmp_path, make_esm2.config(layers=3))
+    (folder / "config.json").write_text(json.dumps(make_esm2.config(layers=2)))
+    assert "unexpected: esm.encoder.layer.2." in fails(folder)
 
 
 @pytest.mark.parametrize(
@@ -87,84 +94,84 @@ def test_more_layers_in_the_file_than_in_the_config(tmp_path, entry):
         ({"is_folding_model": True}, "ESMFold"),
     ],
 )
-def test_config_of_another_network(tmp_path, entry, change, expected):
-    folder = make_checkpoint.write(tmp_path)
-    (folder / "config.json").write_text(json.dumps(make_checkpoint.config() | change))
+def test_config_of_another_network(tmp_path, fails, change, expected):
+    folder = make_esm2.write(tmp_path)
+    (folder / "config.json").write_text(json.dumps(make_esm2.config() | change))
     if change == {"hidden_size": 1280, "num_attention_heads": 10}:
-        full = make_checkpoint.config(1280, 33, 10) | {"intermediate_size": 5120}
+        full = make_esm2.config(1280, 33, 10) | {"intermediate_size": 5120}
         (folder / "config.json").write_text(json.dumps(full))
-    assert expected in fails(folder, entry)
+    assert expected in fails(folder)
 
 
 @pytest.mark.parametrize("name", ["config.json", "vocab.txt", "model.safetensors"])
-def test_missing_file(tmp_path, entry, name):
-    folder = make_checkpoint.write(tmp_path)
+def test_missing_file(tmp_path, fails, name):
+    folder = make_esm2.write(tmp_path)
     (folder / name).unlink()
-    assert name in fails(folder, entry)
+    assert name in fails(folder)
 
 
-def test_broken_config(tmp_path, entry):
-    folder = make_checkpoint.write(tmp_path)
+def test_broken_config(tmp_path, fails):
+    folder = make_esm2.write(tmp_path)
     (folder / "config.json").write_text('{"hidden_size": ')
-    assert "config.json: not JSON" in fails(folder, entry)
+    assert "config.json: not JSON" in fails(folder)
 
 
 @pytest.mark.parametrize("keep", [0, 5, 300, 60_000, -1])
-def test_truncated_safetensors(tmp_path, entry, keep):
-    file = make_checkpoint.write(tmp_path) / "model.safetensors"
+def test_truncated_safetensors(tmp_path, fails, keep):
+    file = make_esm2.write(tmp_path) / "model.safetensors"
     file.write_bytes(file.read_bytes()[:keep])
-    message = fails(tmp_path, entry)
+    message = fails(tmp_path)
     assert "damaged or incomplete" in message
     if keep in (60_000, -1):
         assert "its header announces" in message
 
 
-def test_git_lfs_pointer(tmp_path, entry):
-    file = make_checkpoint.write(tmp_path) / "model.safetensors"
+def test_git_lfs_pointer(tmp_path, fails):
+    file = make_esm2.write(tmp_path) / "model.safetensors"
     file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 2609506392\n")
-    assert "Git LFS pointer" in fails(tmp_path, entry)
+    assert "Git LFS pointer" in fails(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
         ("<cls> <pad> <eos> <unk> A L", "token 4) | found A; expected L"),
-        (" ".join(make_checkpoint.VOCABULARY[:-1]), "token 32) | found end of file; expected <mask>"),
-        (" ".join([*make_checkpoint.VOCABULARY, "extra"]), "found 34 tokens; expected 33"),
+        (" ".join(make_esm2.VOCABULARY[:-1]), "token 32) | found end of file; expected <mask>"),
+        (" ".join([*make_esm2.VOCABULARY, "extra"]), "found 34 tokens; expected 33"),
     ],
 )
-def test_another_vocabulary(tmp_path, entry, content, expected):
-    folder = make_checkpoint.write(tmp_path)
+def test_another_vocabulary(tmp_path, fails, content, expected):
+    folder = make_esm2.write(tmp_path)
     (folder / "vocab.txt").write_text("\n".join(content.split()))
-    assert expected in fails(folder, entry)
+    assert expected in fails(folder)
 
 
-def test_rotary_frequencies_are_checked(tmp_path, entry):
-    state = make_checkpoint.tensors(make_checkpoint.config())
+def test_rotary_frequencies_are_checked(tmp_path, fails):
+    state = make_esm2.tensors(make_esm2.config())
     name = "esm.encoder.layer.1.attention.self.rotary_embeddings.inv_freq"
     state[name] = state[name] * 1.01
-    assert name in fails(make_checkpoint.write(tmp_path, state=state), entry)
+    assert name in fails(make_esm2.write(tmp_path, state=state))
 
 
 def as_torch_file(folder):
     """Replace model.safetensors by the pytorch_model.bin of the same tensors."""
-    torch.save(make_checkpoint.tensors(make_checkpoint.config()), folder / "pytorch_model.bin")
+    torch.save(make_esm2.tensors(make_esm2.config()), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     return folder
 
 
-def test_torch_file_gives_the_same_result(tmp_path, weights_folder, entry):
+def test_torch_file_gives_the_same_result(tmp_path, weights_folder, load_esm2):
     ids = {"input_ids": np.array([[0, 20, 15, 11, 5, 2]])}
-    torch_file = esm2_weights.load(as_torch_file(make_checkpoint.write(tmp_path)), entry)
-    safetensors = esm2_weights.load(weights_folder, entry)
+    torch_file = load_esm2(as_torch_file(make_esm2.write(tmp_path)))
+    safetensors = load_esm2(weights_folder)
     for name, value in torch_file.forward(ids).items():
         np.testing.assert_array_equal(value, safetensors.forward(ids)[name])
 
 
-def test_truncated_torch_file(tmp_path, entry):
-    file = as_torch_file(make_checkpoint.write(tmp_path)) / "pytorch_model.bin"
+def test_truncated_torch_file(tmp_path, fails):
+    file = as_torch_file(make_esm2.write(tmp_path)) / "pytorch_model.bin"
     file.write_bytes(file.read_bytes()[:5000])
-    assert "damaged" in fails(tmp_path, entry)
+    assert "damaged" in fails(tmp_path)
 
 
 class Trap:
@@ -178,23 +185,23 @@ class Trap:
 
 
 @pytest.mark.parametrize("archive", [True, False])
-def test_code_in_a_torch_file_does_not_run(tmp_path, entry, archive):
-    folder = as_torch_file(make_checkpoint.write(tmp_path / "weights"))
+def test_code_in_a_torch_file_does_not_run(tmp_path, fails, archive):
+    folder = as_torch_file(make_esm2.write(tmp_path / "weights"))
     proof = tmp_path / "code_was_run"
     if archive:
         torch.save({VALUE: Trap(proof)}, folder / "pytorch_model.bin")
     else:
         (folder / "pytorch_model.bin").write_bytes(pickle.dumps({VALUE: Trap(proof)}))
-    assert "code in a weights file is never run" in fails(folder, entry)
+    assert "code in a weights file is never run" in fails(folder)
     assert not proof.exists()
 
 
-def test_half_precision_file_is_computed_in_fp32(tmp_path, entry):
+def test_half_precision_file_is_computed_in_fp32(tmp_path, load_esm2):
     """transformers 5 would take over the dtype of the file (7.7)."""
-    state = {name: value.half() for name, value in make_checkpoint.tensors(make_checkpoint.config()).items()}
-    loaded = esm2_weights.load(make_checkpoint.write(tmp_path, state=state), entry)
+    state = {name: value.half() for name, value in make_esm2.tensors(make_esm2.config()).items()}
+    loaded = load_esm2(make_esm2.write(tmp_path, state=state))
     assert loaded.forward({"input_ids": np.array([[0, 5, 2]])})["last_hidden_state"].dtype == np.float32
-    assert loaded.facts["dtype_checkpoint"] == ["float16"]
+    assert loaded.weights.facts["dtype_checkpoint"] == ["float16"]
 
 
 @pytest.mark.parametrize(
@@ -208,6 +215,6 @@ def test_half_precision_file_is_computed_in_fp32(tmp_path, entry):
         ({"input_ids": np.array([[0, 2]]), "attention_mask": np.ones((1, 3))}, "wrong shape of attention_mask"),
     ],
 )
-def test_wrong_inputs(weights_folder, entry, inputs, expected):
+def test_wrong_inputs(weights_folder, load_esm2, inputs, expected):
     with pytest.raises(InputError, match=expected):
-        esm2_weights.load(weights_folder, entry).forward(inputs)
+        load_esm2(weights_folder).forward(inputs)

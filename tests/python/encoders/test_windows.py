@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vcbench.encoders.windows import assign, tile_starts
+from vcbench.encoders.plm.windows import assign, tile_starts
 
 
 @pytest.mark.parametrize(

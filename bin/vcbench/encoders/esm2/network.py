@@ -1,4 +1,4 @@
-"""ESM2: official weights (Hugging Face layout) strictly into HF's `EsmModel` (specs: plm_encoders.md 2.1, 7.4)."""
+"""ESM2: official weights, Hugging Face's or fair-esm's, strictly into HF's `EsmModel` (specs: 2.1, 7.4)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from vcbench.core import checkpoint as files
 from vcbench.core.errors import InputError, ModelError
-from vcbench.encoders.esm2 import tokens
+from vcbench.encoders.esm2 import fair_esm, tokens
 from vcbench.encoders.plm.network import Window
 from vcbench.encoders.plm.weights import Official, Weights
 
@@ -145,31 +145,68 @@ class Esm2Network:
 
 
 def describe(folder: Path, entry: Mapping[str, Any]) -> Official:
-    """Open an official folder: config.json, vocab.txt and the weights, whole or in shards.
+    """Open an official folder: config.json, vocab.txt and the weights, whole or in shards, or else fair-esm's file.
 
     Raises :class:`InputError` for anything that is not exactly an ESM2 checkpoint, with the place to get one.
     """
     hint = files.where_to_get(entry, folder)
+    original = [name for name in entry["weights"]["or"]["files"] if (folder / name).is_file()]
+    if original and not (folder / "config.json").exists():
+        return describe_original(files.read(folder / original[0], hint), entry, hint)
     config = read_config(folder / "config.json", entry, hint)
     tokens.check_vocabulary(folder / "vocab.txt", hint)
-    tokens.check_library(folder / "vocab.txt")
+    tokens.check_library()
     checkpoint = files.read_folder(folder, hint)
-    expected = {
-        PREFIX + name: tuple(value.shape)
-        for name, value in make(config, "eager").state_dict().items()
-        if name != ROTARY
+    rotary = rotary_names(config["num_hidden_layers"])
+    stored = {name: PREFIX + name for name in (*expected_shapes(config), *rotary)}
+    return account(checkpoint, config, entry, stored, UNUSED, hint)
+
+
+def describe_original(checkpoint: files.Checkpoint, entry: Mapping[str, Any], hint: str) -> Official:
+    """Account for the tensors of fair-esm's own file."""
+    where = f"{checkpoint.path}, cfg"
+    config = check_config(fair_esm.read_config(checkpoint, hint), where, entry, hint)
+    tokens.check_library()
+    found = fair_esm.stored_names(checkpoint, hint)
+    wanted = {
+        name: fair_esm.original_name(name)
+        for name in (*expected_shapes(config), *rotary_names(config["num_hidden_layers"]) - {ROTARY})
     }
-    rotary = rotary_names(config["num_hidden_layers"]) & set(checkpoint.shapes)
-    files.check_tensors(checkpoint, expected, [*UNUSED, *rotary], hint)
-    mapping = {name.removeprefix(PREFIX): name for name in expected}
-    unused = {name: UNUSED[name] for name in checkpoint.shapes if name in UNUSED}
+    stored = {name: found.get(plain, fair_esm.PREFIXES[0] + plain) for name, plain in wanted.items()}
+    unused = {found[plain]: reason for plain, reason in fair_esm.UNUSED.items() if plain in found}
+    return account(checkpoint, config, entry, stored, unused, hint)
+
+
+def account(
+    checkpoint: files.Checkpoint,
+    config: dict[str, Any],
+    entry: Mapping[str, Any],
+    stored: Mapping[str, str],
+    unused: Mapping[str, str],
+    hint: str,
+) -> Official:
+    """Return the checked account of every tensor; `stored` is {name in `EsmModel`: name in the file}.
+
+    Files hold the rotary frequencies once, once per layer, or not at all.
+    """
+    shapes = expected_shapes(config)
+    rotary = {stored[name] for name in stored if name not in shapes} & set(checkpoint.shapes)
+    files.check_tensors(checkpoint, {stored[name]: shapes[name] for name in shapes}, [*unused, *rotary], hint)
+    mapping = {name: stored[name] for name in shapes}
+    idle = {name: unused[name] for name in checkpoint.shapes if name in unused}
     if rotary:
         check_rotary(checkpoint, rotary, config, hint)
         first = min(rotary)
         mapping[ROTARY] = first
-        unused |= dict.fromkeys(rotary - {first}, f"the same as {first}")
+        idle |= dict.fromkeys(rotary - {first}, f"the same as {first}")
     official = all(config[key] == value for key, value in entry["architecture"].items())
-    return Official(checkpoint, config, mapping, unused, official, frozenset({ROTARY}))
+    return Official(checkpoint, config, mapping, idle, official, frozenset({ROTARY}))
+
+
+def expected_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the tensors a checkpoint must hold, by their name in `EsmModel`."""
+    state = make(config, "eager").state_dict()
+    return {name: tuple(value.shape) for name, value in state.items() if name != ROTARY}
 
 
 def build(
@@ -195,24 +232,31 @@ def read_config(path: Path, entry: Mapping[str, Any], hint: str) -> dict[str, An
         config = json.loads(path.read_text())
     except (ValueError, UnicodeDecodeError) as error:
         raise InputError("not JSON", where=str(path), found=error, hint=hint) from error
+    if not isinstance(config, dict):
+        raise InputError("not an ESM2 config", where=str(path), found=type(config).__name__, hint=hint)
+    return check_config(config, str(path), entry, hint)
+
+
+def check_config(config: Mapping[str, Any], where: str, entry: Mapping[str, Any], hint: str) -> dict[str, Any]:
+    """Return what building the network needs; raises :class:`InputError` when it is not an ESM2 network."""
     for key, value in REQUIRED.items():
         if config.get(key) != value:
             raise InputError(
-                f"not an ESM2 config: {key}", where=str(path), found=config.get(key), expected=value, hint=hint
+                f"not an ESM2 config: {key}", where=where, found=config.get(key), expected=value, hint=hint
             )
     for key in SIZES:
         if not isinstance(config.get(key), int) or config[key] < 1:
-            raise InputError(f"{key} is no positive integer", where=str(path), found=config.get(key), hint=hint)
+            raise InputError(f"{key} is no positive integer", where=where, found=config.get(key), hint=hint)
     if config.get("is_folding_model"):
-        raise InputError("this is the folding model ESMFold", where=str(path), expected="ESM2", hint=hint)
+        raise InputError("this is the folding model ESMFold", where=where, expected="ESM2", hint=hint)
     if config.get("rope_theta", ROTARY_BASE) != ROTARY_BASE:
         raise InputError(
-            "rotary base differs", where=str(path), found=config["rope_theta"], expected=ROTARY_BASE, hint=hint
+            "rotary base differs", where=where, found=config["rope_theta"], expected=ROTARY_BASE, hint=hint
         )
     if config["hidden_size"] % (2 * config["num_attention_heads"]):
         raise InputError(
             "hidden_size is no even multiple of num_attention_heads",
-            where=str(path),
+            where=where,
             found=config["hidden_size"],
             hint=hint,
         )
@@ -220,7 +264,7 @@ def read_config(path: Path, entry: Mapping[str, Any], hint: str) -> dict[str, An
         for key, value in entry["architecture"].items():
             if config[key] != value:
                 raise InputError(
-                    f"{key} is not that of {entry['title']}", where=str(path), found=config[key], expected=value,
+                    f"{key} is not that of {entry['title']}", where=where, found=config[key], expected=value,
                     hint=hint,
                 )  # fmt: skip
     return {key: config[key] for key in (*REQUIRED, *SIZES)} | {
@@ -257,7 +301,7 @@ def full_size(entry: Mapping[str, Any]) -> torch.nn.Module:
 
 def rotary_names(layers: int) -> set[str]:
     """Return the names under which checkpoints store rotary frequencies: per layer, or once in newer files."""
-    return {f"{PREFIX}{ROTARY}"} | {f"{PREFIX}encoder.layer.{layer}.attention.self.{ROTARY}" for layer in range(layers)}
+    return {ROTARY} | {f"encoder.layer.{layer}.attention.self.{ROTARY}" for layer in range(layers)}
 
 
 def frequencies(config: Mapping[str, Any]) -> torch.Tensor:

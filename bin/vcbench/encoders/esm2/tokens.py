@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 from vcbench.core.errors import InputError
@@ -39,8 +40,15 @@ def check_vocabulary(path: Path, hint: str) -> None:
         )
 
 
-def check_library(path: Path) -> None:
-    """Raise :class:`ModelError` unless our ids obey their own rules and equal those of the library's tokenizer."""
+def check_library() -> None:
+    """Raise :class:`ModelError` unless our ids obey their own rules and equal those of the library's tokenizer.
+
+    The tokenizer gets the vocabulary from a file of our own: checkpoints of fair-esm hold none, and that of a Hugging
+    Face folder has been found equal by :func:`check_vocabulary`.
+    """
     from transformers import EsmTokenizer
 
-    LAYOUT.check(EsmTokenizer(vocab_file=str(path))(RESIDUES)["input_ids"])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "vocab.txt"
+        path.write_text("\n".join(VOCABULARY))
+        LAYOUT.check(EsmTokenizer(vocab_file=str(path))(RESIDUES)["input_ids"])

@@ -1,7 +1,8 @@
 """One-off conversion of an official checkpoint to the encoder's tensors in the compute type (specs: 6.2, item 8).
 
 The result is a folder of `encoder.safetensors` and `conversion.json`, which names the official files with their SHA-256
-and accounts for every tensor. Tensors are streamed: memory never holds more than one of them and a mapped shard.
+and accounts for every tensor. Tensors are streamed: memory holds one of them at a time, and of a torch archive no more
+than `torch_archive.MAPPED` besides.
 """
 
 from __future__ import annotations
@@ -9,16 +10,22 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
+import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from vcbench.core import catalogue, cli, settings
-from vcbench.core.checkpoint import folder_of, where_to_get
+from vcbench.core.checkpoint import Checkpoint, folder_of
 from vcbench.core.errors import InputError
 from vcbench.core.names import closest
 from vcbench.encoders.plm import weights as plm
+
+if TYPE_CHECKING:
+    import torch
 
 log = logging.getLogger(__name__)
 
@@ -32,26 +39,46 @@ Reads the official files in weights/prott5_xl and writes encoder.safetensors and
 _CODES = {"float32": "F32", "bfloat16": "BF16"}
 _BYTES = {"float32": 4, "bfloat16": 2}
 
+#: Bytes of a tensor that are converted together.
+PIECE = 64 << 20
+
 
 def convert(folder: Path, entry: Mapping[str, Any], dtype: str, out: Path) -> dict[str, Any]:
     """Write the converted weights of an official folder into ``out`` and return the record.
 
     Raises :class:`InputError` for anything amiss with the official files.
     """
-    official = plm.family(entry).describe(folder, entry)
-    hashes = plm.check_hashes(folder, entry, official.checkpoint.files, where_to_get(entry, folder))
+    official, hashes = plm.open_official(folder, entry)
     out.mkdir(parents=True, exist_ok=True)
+    (out / plm.RECORD).unlink(missing_ok=True)  # an older record must not vouch for what is being written
     digest = write_tensors(official, dtype, out / plm.CONVERTED)
     shapes = official.checkpoint.shapes
     record = {
+        "format": plm.FORMAT,
+        "encoder": plm.identity(entry),
         "sha256": digest,
         "config": official.config,
         "used": {name: list(shapes[name]) for name in sorted(official.tensors.values())},
         "unused": dict(sorted(official.unused.items())),
         "facts": plm.facts_of(official, dtype, hashes),
     }
-    (out / plm.RECORD).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+    with whole(out / plm.RECORD) as handle:
+        handle.write((json.dumps(record, indent=1, sort_keys=True) + "\n").encode())
     return record
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing that appears under its name only when it is complete and on disk."""
+    partial = path.with_name(path.name + plm.PARTIAL)
+    try:
+        with open(partial, "wb") as handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def write_tensors(official: plm.Official, dtype: str, path: Path) -> str:
@@ -61,32 +88,42 @@ def write_tensors(official: plm.Official, dtype: str, path: Path) -> str:
     """
     import torch
 
-    order = plm.in_file_order(official.tensors, official.checkpoint)
+    kinds = {name: "float32" if name in official.keep_float32 else dtype for name in official.tensors}
+    # wide types first, so that every tensor starts at a multiple of its own width
+    order = sorted(plm.in_file_order(official.tensors, official.checkpoint), key=lambda name: -_BYTES[kinds[name]])
     header: dict[str, Any] = {}
     end = 0
     for name in order:
-        kind = "float32" if name in official.keep_float32 else dtype
         shape = official.checkpoint.shapes[official.tensors[name]]
-        start, end = end, end + torch.Size(shape).numel() * _BYTES[kind]
-        header[name] = {"dtype": _CODES[kind], "shape": list(shape), "data_offsets": [start, end]}
+        start, end = end, end + math.prod(shape) * _BYTES[kinds[name]]
+        header[name] = {"dtype": _CODES[kinds[name]], "shape": list(shape), "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     digest = hashlib.sha256()
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as handle:
+    with whole(path) as handle:
         for block in (struct.pack("<Q", len(text)), text):
             handle.write(block)
             digest.update(block)
         for number, name in enumerate(order, start=1):
-            kind = "float32" if name in official.keep_float32 else dtype
-            tensor = plm.cast(official.checkpoint, official.tensors[name], kind).contiguous()
-            block = memoryview(tensor.reshape(-1).view(torch.uint8).numpy())
-            handle.write(block)
-            digest.update(block)
+            for part in parts(official.checkpoint, official.tensors[name], kinds[name]):
+                block = memoryview(part.reshape(-1).view(torch.uint8).numpy())
+                handle.write(block)
+                digest.update(block)
             if number % 100 == 0:
                 log.info("%d of %d tensors", number, len(order))
-    partial.rename(path)
     return digest.hexdigest()
+
+
+def parts(checkpoint: Checkpoint, name: str, dtype: str) -> Iterator[torch.Tensor]:
+    """Yield a stored tensor in another type, contiguous, in pieces of rows, so that little memory is needed."""
+    import torch
+
+    tensor = checkpoint.tensor(name)
+    rows = len(tensor) if tensor.ndim > 1 else 1
+    step = max(1, rows * PIECE // max(1, tensor.nbytes))
+    for start in range(0, rows, step):
+        piece = tensor[start : start + step] if tensor.ndim > 1 else tensor
+        yield plm.checked(piece.to(getattr(torch, dtype)), name, checkpoint).contiguous()
 
 
 def main(argv: Sequence[str]) -> None:
@@ -108,6 +145,15 @@ def main(argv: Sequence[str]) -> None:
             f"unknown encoder '{options.encoder}'", where="--encoder", hint=closest(options.encoder, known)
         )
     entry = entries[options.encoder]
-    chosen = settings.complete(options.encoder, entry["settings"], json.loads(options.settings), "--settings")
-    record = convert(folder_of(options.weights, entry), entry, chosen["dtype"], options.out_dir)
+    try:
+        overrides = dict(json.loads(options.settings))
+    except (ValueError, TypeError) as error:
+        raise InputError("not JSON of the form {setting: value}", where="--settings", found=options.settings) from error
+    chosen = settings.complete(options.encoder, entry["settings"], overrides, "--settings")
+    source = folder_of(options.weights, entry)
+    if (source / plm.RECORD).is_file():
+        raise InputError("converted weights already; the official files are needed", where=str(source))
+    if options.out_dir.resolve() == source.resolve():
+        raise InputError("the results must go into a folder of their own", where="--out-dir", found=options.out_dir)
+    record = convert(source, entry, chosen["dtype"], options.out_dir)
     log.info("%s: %d tensors used, %d unused", options.encoder, len(record["used"]), len(record["unused"]))

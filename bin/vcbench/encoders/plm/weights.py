@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from vcbench.core import catalogue
 from vcbench.core import checkpoint as files
 from vcbench.core.errors import InputError
 from vcbench.core.hashing import sha256_file
+from vcbench.core.torch_archive import damaged_record
 
 if TYPE_CHECKING:
     import torch
@@ -25,8 +29,17 @@ if TYPE_CHECKING:
 #: Types a network may compute in; what a family lists in `keep_float32` stays in fp32 whatever the choice.
 DTYPES = ("float32", "bfloat16")
 
-#: The two files of a converted folder.
-CONVERTED, RECORD = "encoder.safetensors", "conversion.json"
+#: The two files of a converted folder; the record is written last. `FORMAT` changes with what they hold.
+CONVERTED, RECORD = "encoder.safetensors", files.CONVERSION_RECORD
+FORMAT = 1
+
+#: Suffix of a file that is still being written.
+PARTIAL = ".partial"
+
+#: Values looked at together: bounds the memory of a look.
+_PIECE = 4 << 20
+
+CONVERT_AGAIN = "delete this folder; the next run converts again (by hand: vcb_convert_weights.py)"
 
 
 @dataclass(frozen=True)
@@ -122,33 +135,52 @@ def cast(checkpoint: files.Checkpoint, name: str, dtype: str) -> torch.Tensor:
     """Return a stored tensor in another type; raises :class:`InputError` for values that are not finite."""
     import torch
 
-    tensor = checkpoint.tensor(name).to(getattr(torch, dtype))
-    if not torch.isfinite(tensor).all():
-        raise InputError(f"{name} holds values that are not finite", where=str(checkpoint.path))
+    return checked(checkpoint.tensor(name).to(getattr(torch, dtype)), name, checkpoint)
+
+
+def checked(tensor: torch.Tensor, name: str, checkpoint: files.Checkpoint) -> torch.Tensor:
+    """Return the tensor; raises :class:`InputError` for values that are not finite."""
+    import torch
+
+    if not all(torch.isfinite(piece).all() for piece in tensor.reshape(-1).split(_PIECE)):
+        raise InputError(f"{name} holds values that are not finite", where=str(checkpoint.path), hint=checkpoint.hint)
     return tensor
 
 
 def check_hashes(folder: Path, entry: Mapping[str, Any], paths: tuple[Path, ...], hint: str) -> dict[str, str]:
-    """Return {file: SHA-256}; raises :class:`InputError` when one differs from a known one.
+    """Return {weight file: SHA-256}; raises :class:`InputError` when a file is not what it should be.
 
-    Known are the hashes in the catalogue (`weights.sha256`) and those in a file SHA256SUMS in the folder.
+    Known hashes are those in the catalogue (`weights.sha256`) and in a file SHA256SUMS in the folder, which may name
+    further files (config.json). A torch archive without a known hash is held against its own checksums.
     """
-    known = dict(entry["weights"].get("sha256", {}))
-    sums = folder / "SHA256SUMS"
-    if sums.is_file():
-        for number, line in enumerate(sums.read_text().splitlines(), start=1):
-            parts = line.split()
-            if len(parts) != 2 or len(parts[0]) != 64:
-                raise InputError("not a line of sha256sum", where=f"{sums}, line {number}", found=line)
-            known.setdefault(parts[1].lstrip("*"), parts[0].lower())
-    found = {path.name: sha256_file(path) for path in paths}
-    for name, digest in found.items():
-        if known.get(name, digest) != digest:
+    sums = _read_sums(folder / "SHA256SUMS")
+    pinned = entry["weights"].get("sha256", {})
+    also = [folder / name for name in {**pinned, **sums} if (folder / name).is_file() and folder / name not in paths]
+    found = {path: sha256_file(path) for path in (*paths, *also)}
+    for path, digest in found.items():
+        expected = {known[path.name] for known in (pinned, sums) if path.name in known}
+        if expected - {digest}:
             raise InputError(
-                "wrong SHA-256: damaged, or another version", where=str(folder / name), found=digest,
-                expected=known[name], hint=hint,
+                "wrong SHA-256: damaged, or another version", where=str(path), found=digest,
+                expected=" and ".join(sorted(expected)), hint=hint,
             )  # fmt: skip
-    return found
+        if not expected and path in paths and (record := damaged_record(path)):
+            raise InputError("damaged torch file (wrong checksum)", where=str(path), found=record, hint=hint)
+    return {path.name: found[path] for path in paths}
+
+
+def _read_sums(path: Path) -> dict[str, str]:
+    """Return {file name: SHA-256} of a file as sha256sum writes it; nothing when there is none."""
+    sums: dict[str, str] = {}
+    for number, line in enumerate(path.read_text().splitlines() if path.is_file() else [], start=1):
+        digest, _, name = line.strip().partition(" ")
+        name = name.strip().removeprefix("*").removeprefix("./")
+        if not line.strip():
+            continue
+        if re.fullmatch("[0-9a-fA-F]{64}", digest) is None or not name:
+            raise InputError("not a line of sha256sum", where=f"{path}, line {number}", found=line)
+        sums[name] = digest.lower()
+    return sums
 
 
 def open_weights(folder: Path, entry: Mapping[str, Any], dtype: str) -> Weights:
@@ -159,12 +191,44 @@ def open_weights(folder: Path, entry: Mapping[str, Any], dtype: str) -> Weights:
     dtype
         Compute type, one of :data:`DTYPES`; converted weights must have it already.
     """
-    return _open_converted(folder, dtype) if (folder / RECORD).is_file() else _open_official(folder, entry, dtype)
+    if (folder / RECORD).is_file():
+        return _open_converted(folder, entry, dtype)
+    if any((folder / name).exists() for name in (CONVERTED, CONVERTED + PARTIAL)):
+        raise InputError(f"unfinished conversion: no {RECORD}", where=str(folder), hint=CONVERT_AGAIN)
+    return _open_official(folder, entry, dtype)
+
+
+def converted_type(folder: Path) -> str | None:
+    """Return the compute type of the converted weights in ``folder``, None when it holds none."""
+    return read_record(folder)["facts"]["dtype_compute"] if (folder / RECORD).is_file() else None
+
+
+def open_official(folder: Path, entry: Mapping[str, Any]) -> tuple[Official, dict[str, str]]:
+    """Return an official checkpoint and {file: SHA-256}, both checked; no tensor is read yet."""
+    hint = files.where_to_get(entry, folder)
+    official = family(entry).describe(folder, entry)
+    check_member(official, entry, hint)
+    files.check_types(official.checkpoint, official.tensors.values(), hint)
+    return official, check_hashes(folder, entry, official.checkpoint.files, hint)
+
+
+def check_member(official: Official, entry: Mapping[str, Any], hint: str) -> None:
+    """Raise :class:`InputError` when the sizes are those of another member of the family in the catalogue.
+
+    Other sizes pass (they are reported as not official), for small networks in tests.
+    """
+    for other in catalogue.load("encoders")["entries"].values():
+        if other.get("family") != entry["family"] or other["architecture"] == entry["architecture"]:
+            continue
+        if all(official.config.get(key) == value for key, value in other["architecture"].items()):
+            raise InputError(
+                "weights of another encoder", where=str(official.checkpoint.path), found=other["title"],
+                expected=entry["title"], hint=hint,
+            )  # fmt: skip
 
 
 def _open_official(folder: Path, entry: Mapping[str, Any], dtype: str) -> Weights:
-    official = family(entry).describe(folder, entry)
-    hashes = check_hashes(folder, entry, official.checkpoint.files, files.where_to_get(entry, folder))
+    official, hashes = open_official(folder, entry)
     return Weights(
         folder,
         official.config,
@@ -186,31 +250,46 @@ def facts_of(official: Official, dtype: str, hashes: Mapping[str, str]) -> dict[
         "dtype_checkpoint": sorted({official.checkpoint.dtypes[name] for name in official.tensors.values()}),
         "dtype_compute": dtype,
         "official_size": official.official_size,
-        "n_parameters": sum(_size(shapes[name]) for name in official.tensors.values()),
+        "n_parameters": sum(math.prod(shapes[name]) for name in official.tensors.values()),
     }
 
 
-def _size(shape: tuple[int, ...]) -> int:
-    product = 1
-    for side in shape:
-        product *= side
-    return product
+def identity(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what tells one encoder's converted weights from another's."""
+    return {name: entry[name] for name in ("title", "family", "architecture")}
 
 
-def _open_converted(folder: Path, dtype: str) -> Weights:
-    where, hint = str(folder), "delete this folder; the next run converts again"
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return the record of a conversion; raises :class:`InputError` when it is none of this version."""
+    where = str(folder / RECORD)
     try:
         record = json.loads((folder / RECORD).read_text())
-        config, digest = record["config"], record["sha256"]
-        used = {name: tuple(shape) for name, shape in record["used"].items()}
-        facts, unused = record["facts"], record["unused"]
-    except (ValueError, KeyError, AttributeError, OSError) as error:
-        raise InputError("not a record of converted weights", where=f"{where}/{RECORD}", hint=hint) from error
-    if facts["dtype_compute"] != dtype:
+        number = record["format"]
+        record["used"] = {name: tuple(shape) for name, shape in record["used"].items()}
+        for text in (record["sha256"], record["facts"]["dtype_compute"], record["encoder"]["title"]):
+            str.encode(text)
+        dict.keys(record["config"]), dict.keys(record["unused"])
+    except (ValueError, KeyError, AttributeError, TypeError, OSError) as error:
+        raise InputError("not a record of converted weights", where=where, hint=CONVERT_AGAIN) from error
+    if number != FORMAT:
         raise InputError(
-            "weights converted to another type", where=where, found=facts["dtype_compute"], expected=dtype, hint=hint
-        )
-    path = files.find_file(folder, [CONVERTED], hint)
-    if sha256_file(path) != digest:
-        raise InputError("converted weights are damaged (wrong SHA-256)", where=str(path), hint=hint)
-    return Weights(folder, config, dtype, used, unused, facts, files.read(path, hint))
+            "converted by another version of this pipeline", where=where, found=f"format {number}", expected=FORMAT,
+            hint=CONVERT_AGAIN,
+        )  # fmt: skip
+    return record
+
+
+def _open_converted(folder: Path, entry: Mapping[str, Any], dtype: str) -> Weights:
+    where, record = str(folder), read_record(folder)
+    facts = record["facts"]
+    for what, found, expected in (
+        ("weights converted from another encoder", record["encoder"], identity(entry)),
+        ("weights converted to another type", facts["dtype_compute"], dtype),
+    ):
+        if found != expected:
+            raise InputError(what, where=where, found=found, expected=expected, hint=CONVERT_AGAIN)
+    path = files.find_file(folder, [CONVERTED], CONVERT_AGAIN)
+    if sha256_file(path) != record["sha256"]:
+        raise InputError("converted weights are damaged (wrong SHA-256)", where=str(path), hint=CONVERT_AGAIN)
+    source = files.read(path, CONVERT_AGAIN)
+    return Weights(folder, record["config"], dtype, record["used"], record["unused"], facts, source)
