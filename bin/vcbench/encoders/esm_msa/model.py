@@ -42,7 +42,7 @@ class RowAttention(_Attention):
         query = self._all_rows(self.q_proj(x) * scale)
         logits = query @ self._all_rows(self.k_proj(x)).transpose(-1, -2)
         del query
-        attention = logits.softmax(-1, dtype=torch.float32).to(x.dtype)
+        attention = logits.softmax(-1)
         context = attention @ self._all_rows(self.v_proj(x))
         context = context.unflatten(-1, (rows, -1)).permute(0, 3, 2, 1, 4).flatten(-2)
         return self.out_proj(context)
