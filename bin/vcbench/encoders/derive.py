@@ -6,7 +6,7 @@ ALT is the vector of the mutant residue, DIFF = REF - ALT in fp32 (specs: plm_en
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,9 @@ from vcbench.core import cli, h5ad
 from vcbench.core.errors import InputError, ModelError
 from vcbench.core.seeds import stream
 from vcbench.core.tables import read_tsv
+from vcbench.encoders import export, shards
 from vcbench.encoders.requests import GENE, PERTURBATION_COLUMNS, in_use, key_of
+from vcbench.variants.record import WILD_TYPE
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -43,7 +45,9 @@ example:
   vcb_derive.py --vectors vectors/*.vectors.h5ad --perturbations tp53.perturbations.tsv --strategies alt diff \\
     --shuffled-base physchem --seed 0 --out-dir encodings
 
-Writes encodings/<dataset>.<encoder>.<strategy>.h5ad: obs = perturbations with cells and a row `control` of zeros.
+Writes encodings/<dataset>.<encoder>.<strategy>.h5ad: obs = perturbations with cells and a row `control` (zeros, with
+pooling `mean` the wild type). Several shards of an encoder (<encoder>.<shard>.vectors.h5ad) are united; the SHA-256 in
+the keys file beside a shard is checked.
 """
 
 
@@ -68,7 +72,11 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Vectors:
-    """The vectors of one encoder for one dataset: REF and ALT (perturbations, D) float32, `window` columns per row."""
+    """The vectors of one encoder for one dataset: REF and ALT (perturbations, D) float32, `window` columns per row.
+
+    `control` (D,) is the vector of control cells, which are wild type: zero under pooling ``position``, for the wild
+    type has no mutated residue; under pooling ``mean`` the mean over the dataset's proteins (specs: 1.3).
+    """
 
     encoder: str
     ref: np.ndarray
@@ -76,6 +84,7 @@ class Vectors:
     columns: tuple[str, ...]
     window: Mapping[str, Sequence[str]]
     facts: Mapping[str, Any]
+    control: np.ndarray
 
 
 def read_dataset(path: Path) -> Dataset:
@@ -101,7 +110,9 @@ def select(dataset: Dataset, vectors: ad.AnnData, facts: Mapping[str, Any]) -> V
     Raises :class:`ModelError` naming the perturbations in use that have no vector.
     """
     position = {key: row for row, key in enumerate(vectors.obs_names)}
+    wild_types = wild_types_of(dataset) if facts.get("pooling") == "mean" else []
     missing = [row["perturbation"] for row, key in zip(dataset.rows, dataset.keys, strict=True) if key not in position]
+    missing += [f"wild type {key}" for key in wild_types if key not in position]
     if missing:
         raise ModelError(
             f"encoder {facts['encoder_id']} has no vector for {len(missing)} perturbations of {dataset.id}: "
@@ -113,7 +124,17 @@ def select(dataset: Dataset, vectors: ad.AnnData, facts: Mapping[str, Any]) -> V
     filled = (alt != 0).any(axis=0) | (ref != 0).any(axis=0)
     kept = (scope == "any") | ((scope == "variant") & (not dataset.is_gene)) | ((scope == "used") & filled)
     window = {name: vectors.obs[name].astype(str).to_numpy()[wanted] for name in WINDOW_COLUMNS if name in vectors.obs}
-    return Vectors(facts["encoder_id"], ref[:, kept], alt[:, kept], tuple(vectors.var_names[kept]), window, facts)
+    control = np.zeros(vectors.n_vars, np.float32)
+    if wild_types:
+        rows = np.asarray(vectors.layers["ref"])[[position[key] for key in wild_types]]
+        control = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+    names = tuple(vectors.var_names[kept])
+    return Vectors(facts["encoder_id"], ref[:, kept], alt[:, kept], names, window, facts, control[kept])
+
+
+def wild_types_of(dataset: Dataset) -> list[str]:
+    """Return the keys of the wild types of a dataset's proteins, sorted; none for genes."""
+    return [] if dataset.is_gene else sorted({f"{key.split(':')[0]}:{WILD_TYPE}" for key in dataset.keys})
 
 
 def derive(vectors: Vectors, strategy: str) -> np.ndarray:
@@ -149,7 +170,9 @@ def shuffle(dataset: Dataset, vectors: Vectors, seed: int) -> tuple[Vectors, np.
 
 
 def to_anndata(dataset: Dataset, vectors: Vectors, strategy: str, source: np.ndarray | None = None) -> ad.AnnData:
-    """Return X = vectors of a strategy: one row per perturbation and the explicit `control` row of zeros at the end.
+    """Return X = vectors of a strategy: one row per perturbation and the explicit `control` row at the end.
+
+    DIFF of control cells is zero, since they are the reference.
 
     Raises :class:`ModelError` when a synonymous variant has a DIFF although the encoder has a REF.
     """
@@ -168,8 +191,8 @@ def to_anndata(dataset: Dataset, vectors: Vectors, strategy: str, source: np.nda
     obs.index = pd.Index([row["perturbation"] for row in dataset.rows], dtype=object)
     obs.loc[h5ad.CONTROL] = dict.fromkeys(obs.columns, "") | {"consequence": h5ad.CONTROL}
     var = pd.DataFrame(index=pd.Index(vectors.columns, dtype=object))
-    control = np.zeros((1, matrix.shape[1]), np.float32)
-    return ad.AnnData(np.vstack([matrix, control]), obs=obs.astype(object), var=var)
+    control = np.zeros_like(vectors.control) if strategy == "diff" else vectors.control
+    return ad.AnnData(np.vstack([matrix, control[None]]), obs=obs.astype(object), var=var)
 
 
 def base_of(dataset: Dataset, shuffled_base: str) -> str:
@@ -178,13 +201,21 @@ def base_of(dataset: Dataset, shuffled_base: str) -> str:
 
 
 def write_all(
-    dataset: Dataset, vectors: Vectors, strategies: Sequence[str], folder: Path, source: np.ndarray | None = None
+    dataset: Dataset,
+    vectors: Vectors,
+    strategies: Sequence[str],
+    folder: Path,
+    source: np.ndarray | None = None,
+    npz: bool = False,
 ) -> None:
-    """Write `<dataset>.<encoder>.<strategy>.h5ad` for every strategy."""
+    """Write `<dataset>.<encoder>.<strategy>.h5ad` for every strategy, with ``npz`` also as plain arrays and tables."""
     for strategy in strategies:
         adata = to_anndata(dataset, vectors, strategy, source)
         name = f"{dataset.id}.{vectors.encoder}.{strategy}.h5ad"
-        h5ad.write(adata, folder / name, {**vectors.facts, "strategy": strategy, "dataset": dataset.id})
+        facts = {**vectors.facts, "strategy": strategy, "dataset": dataset.id}
+        if npz:
+            export.write(adata, folder / name.removesuffix(".h5ad"), facts)
+        h5ad.write(adata, folder / name, facts)
         log.info("%s: %d rows, %d columns", name, *adata.shape)
 
 
@@ -201,20 +232,35 @@ def main(argv: Sequence[str]) -> None:
         help="write the control 'shuffled' from this encoder's vectors, if they are given (gene datasets: onehot)",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="seed of the shuffled control")
+    parser.add_argument(
+        "--export-npz", action="store_true", help="also write every encoding as .npz, .tsv and .json, for any program"
+    )
+    parser.add_argument(
+        "--versions", type=Path, metavar="TXT", help="also write the versions of the software that made the vectors"
+    )
     parser.add_argument("--out-dir", type=Path, default=Path(), help="folder of the results")
     options = parser.parse_args(argv)
 
     datasets = [read_dataset(path) for path in options.perturbations]
     options.out_dir.mkdir(parents=True, exist_ok=True)
-    for path in options.vectors:
-        source = h5ad.read(path)
-        facts = h5ad.provenance(source)
+    found = shards.read(options.vectors)
+    for source, facts in found.values():
         for dataset in datasets:
             if dataset.kind not in facts["modalities"]:
                 log.info("%s does not encode %s perturbations (%s)", facts["encoder_id"], dataset.kind, dataset.id)
                 continue
             vectors = select(dataset, source, facts)
-            write_all(dataset, vectors, options.strategies, options.out_dir)
+            write_all(dataset, vectors, options.strategies, options.out_dir, npz=options.export_npz)
             if options.shuffled_base and base_of(dataset, options.shuffled_base) == vectors.encoder:
                 dealt, owners = shuffle(dataset, vectors, options.seed)
-                write_all(dataset, dealt, options.strategies, options.out_dir, owners)
+                write_all(dataset, dealt, options.strategies, options.out_dir, owners, options.export_npz)
+    if options.versions:
+        options.versions.write_text(software(facts for _, facts in found.values()))
+
+
+def software(facts: Iterable[Mapping[str, Any]]) -> str:
+    """Return `name=version` of what made the vectors, as in vcb_versions.py; of several versions the last."""
+    known: dict[str, str] = {}
+    for each in facts:
+        known |= each.get("versions", {})
+    return " ".join(f"{name}={version}" for name, version in sorted(known.items())) + "\n"

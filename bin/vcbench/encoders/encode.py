@@ -79,9 +79,17 @@ def run(
     """Encode what an encoder can encode; return the artefact and its provenance, or None when there is nothing for it.
 
     `options` is {encoder: {setting: value}}, `context` holds weights, inputs, device and seed of :class:`base.Context`.
+    Protein language models also encode the wild type of every protein. Perturbations in `known` are left out.
     """
     entry = entries["entries"][name]
     usable = [request for request in requests if ("gene" if request.is_gene else "variant") in entry["modalities"]]
+    if "family" in entry:
+        usable = with_wild_types(usable)
+    wanted = [request for request in usable if request.key not in known]
+    if usable and not wanted:
+        log.info("%s: all %d vectors are known", name, len(usable))
+        return None
+    usable = wanted
     if not usable:
         log.warning(
             "%s: no perturbation it can encode (it encodes %s perturbations)", name, " and ".join(entry["modalities"])
@@ -136,7 +144,7 @@ def main(argv: Sequence[str]) -> None:
     context = {"weights": options.weights, "inputs": options.msas, "device": options.device, "seed": options.seed}
     written = 0
     for name in options.encoders:
-        result = run(name, requests, entries, chosen, context)
+        result = run(name, requests, entries, chosen, context, shards.read_known(options.known, name))
         if result is not None:
             adata, facts = result
             options.out_dir.mkdir(parents=True, exist_ok=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import sys
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from typing import Any
 
 import vcbench
+from vcbench.core.status import versions
 
 MANDATORY = (
     "encoder_id", "url", "revision", "weights_sha256", "licence", "noncommercial", "library", "torch", "transformers",
@@ -50,8 +52,21 @@ def build(
         "modalities": list(entry["modalities"]),
         "settings": dict(settings),
         "seed": seed,
+        "versions": loaded_versions(),
     }
     return base | dict(facts)
+
+
+#: Packages named in the report when an encoder used them, and the modules they are imported as.
+PACKAGES = {
+    "anndata": "anndata", "fair-esm": "esm", "numpy": "numpy", "safetensors": "safetensors", "torch": "torch",
+    "transformers": "transformers",
+}  # fmt: skip
+
+
+def loaded_versions() -> dict[str, str]:
+    """Return the versions of Python and of those of :data:`PACKAGES` that this program has loaded."""
+    return versions(*(package for package, module in PACKAGES.items() if module in sys.modules))
 
 
 def library_versions(*packages: str) -> dict[str, str]:

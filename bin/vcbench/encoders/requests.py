@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,6 +114,20 @@ def collect(perturbations: Iterable[Path], proteins: Iterable[Path]) -> list[Req
                 request = _request(row, sequences, where)
                 requests.setdefault(request.key, request)
     return [requests[key] for key in sorted(requests)]
+
+
+def with_wild_types(requests: Sequence[Request]) -> list[Request]:
+    """Return the requests and the wild type of every protein among them, sorted by key.
+
+    Control cells are wild type; under pooling `mean` that is a vector like any other.
+    """
+    found = {request.key: request for request in requests}
+    for request in requests:
+        if not request.is_gene:
+            key = f"{request.sequence_sha256}:{WILD_TYPE}"
+            wild_type = Request(key, request.genes[:1], (), request.sequence, request.sequence_sha256)
+            found.setdefault(key, wild_type)
+    return [found[key] for key in sorted(found)]
 
 
 def read_sequences(paths: Iterable[Path]) -> dict[str, str]:

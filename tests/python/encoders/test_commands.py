@@ -94,7 +94,7 @@ def test_vectors_carry_their_provenance(results, weights_folder):
     assert facts["diff_sign"] == "ref_minus_alt" and facts["layer"] == 2 and facts["n_passes"] == 1 + 4
     assert adata.X.dtype == adata.layers["ref"].dtype == np.float32
     digest = facts["sequence_sha256"][0]
-    assert list(adata.obs_names) == sorted(f"{digest}:{name}" for name in VARIANTS)
+    assert list(adata.obs_names) == sorted(f"{digest}:{name}" for name in [*VARIANTS, "WT"])
 
 
 @pytest.mark.parametrize(
