@@ -90,6 +90,61 @@ def write(
     return folder
 
 
+#: File of fair-esm by encoder.
+ORIGINAL = {
+    "esm2_8m": "esm2_t6_8M_UR50D", "esm2_35m": "esm2_t12_35M_UR50D", "esm2_150m": "esm2_t30_150M_UR50D",
+    "esm2_650m": "esm2_t33_650M_UR50D", "esm2_3b": "esm2_t36_3B_UR50D", "esm2_15b": "esm2_t48_15B_UR50D",
+}  # fmt: skip
+
+BLOCKS = {
+    "attention.self.query": "self_attn.q_proj", "attention.self.key": "self_attn.k_proj",
+    "attention.self.value": "self_attn.v_proj", "attention.self.rotary_embeddings": "self_attn.rot_emb",
+    "attention.output.dense": "self_attn.out_proj", "attention.LayerNorm": "self_attn_layer_norm",
+    "intermediate.dense": "fc1", "output.dense": "fc2", "LayerNorm": "final_layer_norm",
+}  # fmt: skip
+
+
+def original_tensors(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the tensors under the names of fair-esm's file (specs: plm_encoders.md 7.4)."""
+    renamed = {}
+    for name, tensor in state.items():
+        stem, _, kind = name.rpartition(".")
+        if stem.startswith("esm.encoder.layer."):
+            number, part = stem.removeprefix("esm.encoder.layer.").split(".", 1)
+            renamed[f"encoder.sentence_encoder.layers.{number}.{BLOCKS[part]}.{kind}"] = tensor
+        elif stem == "esm.embeddings.word_embeddings":
+            renamed["encoder.sentence_encoder.embed_tokens.weight"] = tensor
+        elif stem == "esm.encoder.emb_layer_norm_after":
+            renamed[f"encoder.sentence_encoder.emb_layer_norm_after.{kind}"] = tensor
+        elif stem == "lm_head.decoder":
+            renamed["encoder.lm_head.weight"] = tensor
+        elif stem.startswith("lm_head"):
+            renamed[f"encoder.{name}"] = tensor
+    return renamed
+
+
+def write_original(
+    folder: Path,
+    name: str = "esm2_650m",
+    settings: dict[str, object] | None = None,
+    state: dict[str, torch.Tensor] | None = None,
+    seed: int = 0,
+) -> Path:
+    """Write fair-esm's two files of an encoder, of the tensors of :func:`tensors`; return the main one."""
+    settings = settings or config()
+    state = state or tensors(settings, seed)
+    arguments = argparse.Namespace(
+        arch="esm2", encoder_layers=settings["num_hidden_layers"], encoder_embed_dim=settings["hidden_size"],
+        encoder_attention_heads=settings["num_attention_heads"], token_dropout=settings["token_dropout"],
+    )  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{ORIGINAL[name]}.pt"
+    torch.save({"cfg": {"model": arguments}, "model": original_tensors(state)}, path)
+    head = {key.removeprefix("esm."): value for key, value in state.items() if key.startswith("esm.contact_head.")}
+    torch.save({"model": head}, folder / f"{ORIGINAL[name]}-contact-regression.pt")
+    return path
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", type=Path, help="the folder to pass as --weights")
@@ -98,6 +153,12 @@ if __name__ == "__main__":
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--original", action="store_true", help="the files of fair-esm instead")
     arguments = parser.parse_args()
     sizes = config(arguments.hidden, arguments.layers, arguments.heads)
-    print(write(arguments.weights / arguments.name, sizes, seed=arguments.seed))
+    target = arguments.weights / arguments.name
+    if arguments.original:
+        write_original(target, arguments.name, sizes, seed=arguments.seed)
+    else:
+        write(target, sizes, seed=arguments.seed)
+    print(target)

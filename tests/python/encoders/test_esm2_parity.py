@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import hashlib
+
 import esm
 import make_esm2
 import numpy as np
 import pytest
 import torch
+import weight_files
 from safetensors.torch import load_file
 
 from vcbench.encoders.esm2 import tokens
@@ -86,3 +90,86 @@ def test_token_ids_equal_fair_esm(protein):
     for sequence in (protein, "UOXBZ", "M"):
         _, _, ids = alphabet.get_batch_converter()([("", sequence)])
         assert tokens.LAYOUT.encode(sequence) == ids[0].tolist()
+
+
+def shapes(*sizes: int) -> dict[str, object]:
+    """Return the settings of a small network."""
+    return make_esm2.config(*sizes)
+
+
+@pytest.mark.parametrize("name", ["esm2_8m", "esm2_650m"])
+def test_original_file_equals_fair_esm(tmp_path, entry_of, load_esm2, name):
+    """fair-esm's own file through fair-esm's own loader and through ours: every layer bit for bit."""
+    path = make_esm2.write_original(tmp_path, name, shapes(48, 3, 4), seed=3)
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        model, alphabet = esm.pretrained.load_model_and_alphabet_local(path)
+    _, _, ids = alphabet.get_batch_converter()([("a", "ACDEFGHIKLMNPQRSTVWY" * 15), ("b", "MKUXBZOL")])
+    with torch.no_grad():
+        theirs = model.eval()(ids, repr_layers=list(range(4)))["representations"]
+    loaded = load_esm2(tmp_path, of=entry_of(name))
+    ours = loaded.forward({"input_ids": ids.numpy()})
+    padding = (ids == alphabet.padding_idx).numpy()
+    for layer in range(4):
+        assert np.std(theirs[layer].numpy()) > 0.1
+        np.testing.assert_array_equal(ours[f"hidden_states_{layer}"][~padding], theirs[layer].numpy()[~padding])
+    assert set(loaded.weights.used) | set(loaded.weights.unused) == set(torch_names(path))
+    assert loaded.weights.facts["weights_sha256"] == {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def torch_names(path) -> list[str]:
+    """Return the names in fair-esm's file."""
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        return list(torch.load(path)["model"])
+
+
+def test_original_file_equals_the_hugging_face_folder(tmp_path, load_esm2):
+    """The same tensors in both layouts give the same bits; beside a config.json the folder counts, not the file."""
+    make_esm2.write_original(tmp_path / "a")
+    folder = make_esm2.write(tmp_path / "b")
+    ids = {"input_ids": np.array([tokens.LAYOUT.encode("ACDEFGHIKLMNPQRSTVWY" * 3)])}
+    expected = load_esm2(folder).forward(ids)
+    for name, value in load_esm2(tmp_path / "a").forward(ids).items():
+        np.testing.assert_array_equal(value, expected[name])
+    make_esm2.write_original(tmp_path / "b", seed=1)
+    np.testing.assert_array_equal(load_esm2(folder).forward(ids)["last_hidden_state"], expected["last_hidden_state"])
+
+
+@pytest.mark.parametrize("layout", weight_files.LAYOUTS)
+def test_equals_transformers(tmp_path, load_esm2, layout):
+    """Whole or in shards, safetensors or torch: what transformers itself loads from the folder."""
+    from transformers import EsmModel
+
+    folder = make_esm2.write(tmp_path, shapes(48, 3, 4), seed=5, layout=layout)
+    theirs = EsmModel.from_pretrained(
+        folder, add_pooling_layer=False, dtype=torch.float32, attn_implementation="eager", local_files_only=True
+    ).eval()
+    ids = torch.tensor([tokens.LAYOUT.encode("ACDEFGHIKLMNPQRSTVWY" * 15)])
+    ours = load_esm2(folder)
+    assert len(ours.weights.facts["weights_sha256"]) == (3 if layout.endswith("index.json") else 1)
+    # transformers ignores the frequencies of the file (see the test above)
+    ours.model.rotary_embeddings.inv_freq = theirs.rotary_embeddings.inv_freq
+    with torch.no_grad():
+        expected = theirs(input_ids=ids).last_hidden_state.numpy()
+    assert np.std(expected) > 0.1
+    difference = ours.forward({"input_ids": ids.numpy()})["last_hidden_state"] - expected
+    assert np.abs(difference).max() <= 1e-5
+
+
+def test_bfloat16_guard(tmp_path, load_esm2):
+    """Computed in bf16, residues beyond 256 are as good as the others: rotary angles stay in fp32 (specs: 7.8.4)."""
+    folder = make_esm2.write(tmp_path, shapes(64, 4, 2), seed=11)
+    rng = np.random.default_rng(2)
+    ids = {"input_ids": np.array([tokens.LAYOUT.encode("".join(rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), 600)))])}
+    exact = load_esm2(folder).forward(ids)["last_hidden_state"][0]
+
+    def cosines(network) -> np.ndarray:
+        found = network.forward(ids)["last_hidden_state"][0]
+        return (found * exact).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(exact, axis=1)
+
+    network = load_esm2(folder, "bfloat16")
+    assert {value.dtype for value in network.model.parameters()} == {torch.bfloat16}
+    assert network.model.rotary_embeddings.inv_freq.dtype == torch.float32
+    good = cosines(network)
+    assert good.min() > 0.999 and (1 - good[257:]).mean() < 1.2 * (1 - good[:257]).mean()
+    network.model.rotary_embeddings.inv_freq = network.model.rotary_embeddings.inv_freq.bfloat16().float()
+    assert (1 - cosines(network)[257:]).mean() > 2 * (1 - good[257:]).mean()  # what the guard is for
