@@ -184,6 +184,7 @@ class Trap:
         return (open, (str(self.path), "w"))
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("archive", [True, False])
 def test_code_in_a_torch_file_does_not_run(tmp_path, fails, archive):
     folder = as_torch_file(make_esm2.write(tmp_path / "weights"))
