@@ -11,7 +11,7 @@ import numpy as np
 
 from vcbench.core import checkpoint as files
 from vcbench.core.errors import InputError, ModelError
-from vcbench.encoders.esm2 import fair_esm, tokens
+from vcbench.encoders.esm2 import fair_esm, head, tokens
 from vcbench.encoders.plm.network import Window
 from vcbench.encoders.plm.weights import Official, Weights
 
@@ -110,7 +110,8 @@ class Esm2Network:
         """Return every named output for named inputs (the hook of vcb_check_weights.py).
 
         Input ``input_ids`` (batch, tokens) of integers and, optionally, ``attention_mask`` of the same shape (default:
-        all but the padding). Output ``last_hidden_state`` and ``hidden_states_0`` ... ``hidden_states_N``, float32.
+        all but the padding). Output ``last_hidden_state`` and ``hidden_states_0`` ... ``hidden_states_N``, with the
+        language-model head also ``logits``, float32.
         """
         unknown = sorted(set(inputs) - {"input_ids", "attention_mask"})
         if unknown or "input_ids" not in inputs:
@@ -137,11 +138,12 @@ class Esm2Network:
             )
         if mask is not None and mask.shape != ids.shape:
             raise InputError("wrong shape of attention_mask", where="--inputs", found=mask.shape, expected=ids.shape)
-        states = [state.float().cpu().numpy() for state in self.states(ids, mask, all_layers=True)]
-        return {
-            "last_hidden_state": states[-1],
-            **{f"hidden_states_{layer}": state for layer, state in enumerate(states)},
-        }
+        states = self.states(ids, mask, all_layers=True)
+        outputs = {"last_hidden_state": states[-1]}
+        if hasattr(self.model, "lm_head"):
+            outputs["logits"] = head.scores(self.model, states[-1])
+        outputs |= {f"hidden_states_{layer}": state for layer, state in enumerate(states)}
+        return {name: value.float().cpu().numpy() for name, value in outputs.items()}
 
 
 def describe(folder: Path, entry: Mapping[str, Any]) -> Official:
@@ -199,8 +201,9 @@ def account(
         first = min(rotary)
         mapping[ROTARY] = first
         idle |= dict.fromkeys(rotary - {first}, f"the same as {first}")
-    official = all(config[key] == value for key, value in entry["architecture"].items())
-    return Official(checkpoint, config, mapping, idle, official, frozenset({ROTARY}))
+    size = all(config[key] == value for key, value in entry["architecture"].items())
+    official = Official(checkpoint, config, mapping, idle, size, frozenset({ROTARY}))
+    return head.include(official, hint) if head.wanted(entry) else official
 
 
 def expected_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -220,6 +223,8 @@ def build(
     # the stored frequencies win: a published file may hold them rounded to fp16, as used in training and by fair-esm
     if ROTARY not in weights.names:
         model.rotary_embeddings.register_buffer("inv_freq", frequencies(weights.config), persistent=False)
+    if head.PREFIX + "bias" in weights.names:
+        model.lm_head = head.make(weights.config)
     weights.load_into(model, device)
     return Esm2Network(model, weights, attention)
 

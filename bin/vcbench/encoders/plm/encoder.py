@@ -89,18 +89,21 @@ class PlmEncoder:
             ref,
             tuple(f"dim_{column}" for column in range(shape[1])),
             ("variant",) * shape[1],
-            {
-                **self.weights.facts,
-                **self.network.facts,
-                "pooling": pooling,
-                "window_policy": windows.POLICY,
-                "max_residues": self.context.settings["max_residues"],
-                "n_passes": self.passes,
-                "device": self.context.device,
-                "deterministic": self.context.device == "cpu",
-            },
+            {**self._facts(), "pooling": pooling},
             self._rows(plans),
         )
+
+    def _facts(self) -> dict[str, object]:
+        """Return the provenance of weights, network and passes; call it after the passes."""
+        return {
+            **self.weights.facts,
+            **self.network.facts,
+            "window_policy": windows.POLICY,
+            "max_residues": self.context.settings["max_residues"],
+            "n_passes": self.passes,
+            "device": self.context.device,
+            "deterministic": self.context.device == "cpu",
+        }
 
     def plan(self, request: Request, pooling: str) -> Plan | None:
         """Return what to read for a request; None for the wild type under pooling ``position``."""
