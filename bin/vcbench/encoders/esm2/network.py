@@ -301,7 +301,11 @@ def make(config: Mapping[str, Any], attention: str) -> torch.nn.Module:
 
 def full_size(entry: Mapping[str, Any]) -> torch.nn.Module:
     """Return the network at its published sizes on the meta device."""
-    return make({**REQUIRED, **entry["architecture"], "max_position_embeddings": 1026}, "eager")
+    config = {**REQUIRED, **entry["architecture"], "max_position_embeddings": 1026}
+    model = make(config, "eager")
+    if head.wanted(entry):
+        model.lm_head = head.make(config)
+    return model
 
 
 def rotary_names(layers: int) -> set[str]:
