@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,15 @@ import yaml
 
 from vcbench.core.errors import InputError
 from vcbench.core.names import closest
+from vcbench.core.units import NO_ENCODER
 
 #: `bin/vcbench/core/catalogue.py` -> the project; tasks pass `--assets` because only `bin/` travels with them.
 ASSETS = Path(__file__).resolve().parents[3] / "assets"
+
+#: Class of the encoders that are files of the user (`--vectors`), and what their names may look like.
+OWN = "user"
+OWN_NAME = re.compile(r"[a-z0-9_]+")
+OWN_SUFFIXES = (".h5ad", ".npz")
 
 
 @cache
@@ -44,3 +51,49 @@ def resolve(kind: str, requested: Sequence[str], catalogue: Mapping[str, Any], p
             )
         names += [name for name in found if name not in names]
     return names
+
+
+def own_name(file: str, where: str, encoders: Mapping[str, Any] | None = None) -> str:
+    """Return the encoder's name of a file of vectors, its stem.
+
+    Raises :class:`InputError` for another type of file and for a name that is not plain or, given the catalogue, taken.
+    """
+    path = Path(file)
+    if path.suffix not in OWN_SUFFIXES:
+        raise InputError("not a file of vectors", where=where, found=path.name, expected=" or ".join(OWN_SUFFIXES))
+    if not OWN_NAME.fullmatch(path.stem):
+        raise InputError(
+            "the encoder is called as its file, which must have a plain name", where=where, found=path.name,
+            expected="a-z, 0-9 and _",
+        )  # fmt: skip
+    if path.stem == NO_ENCODER or (encoders and path.stem in {*encoders["groups"], *encoders["entries"]}):
+        raise InputError(
+            f"'{path.stem}' is the name of an encoder or group of the pipeline", where=where, hint="rename the file"
+        )
+    return path.stem
+
+
+def own_names(files: Iterable[str], where: str, encoders: Mapping[str, Any]) -> list[str]:
+    """Return the encoders' names of several files; raises :class:`InputError` also when two have one name."""
+    names = [own_name(file, where, encoders) for file in files]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError("two files of one name", where=where, found=", ".join(twice), hint="rename one")
+    return names
+
+
+def own_entry(name: str) -> dict[str, Any]:
+    """Return what stands for a file of the user in the catalogue of encoders."""
+    return {
+        "title": name,
+        "class": OWN,
+        "description": "Vectors given with --vectors",
+        "process": "VECTORS_IMPORT",
+        "modalities": ["variant", "gene"],
+        "licence": "unknown",
+        "noncommercial": None,
+    }
+
+
+def with_own(encoders: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return the catalogue of encoders with entries for the user's own."""
+    return {**encoders, "entries": {**encoders["entries"], **{name: own_entry(name) for name in names}}}

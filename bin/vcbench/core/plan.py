@@ -156,6 +156,7 @@ def main(argv: Sequence[str]) -> None:
     arguments.add_argument("--assets", type=Path, default=catalogue.ASSETS, help="folder of the catalogues and schemas")
     arguments.add_argument("--models", default="baselines", help="names or groups of models.yml, comma-separated")
     arguments.add_argument("--encoders", default="controls", help="names or groups of encoders.yml, comma-separated")
+    arguments.add_argument("--vectors", default="", help="files of the user's own vectors; only their names are read")
     arguments.add_argument("--strategies", default="alt,diff", help=f"any of {', '.join(STRATEGIES)}")
     arguments.add_argument("--splits", default="variant,position", help=f"any of {', '.join(SPLITS)}")
     arguments.add_argument("--folds", type=int, default=3, help="folds of the cross-validation")
@@ -172,6 +173,9 @@ def main(argv: Sequence[str]) -> None:
     if options.folds < 2:
         raise InputError("too few folds", where="--folds", found=options.folds, expected="at least 2")
     models, encoders = (catalogue.load(kind, options.assets) for kind in ("models", "encoders"))
+    known = {**models["entries"], **encoders["entries"]}
+    own = catalogue.own_names(_listed(options.vectors), "--vectors", encoders)
+    encoders = catalogue.with_own(encoders, own)
     request = Request(
         models=tuple(catalogue.resolve("model", _listed(options.models), models, "--models")),
         encoders=tuple(catalogue.resolve("encoder", _listed(options.encoders), encoders, "--encoders")),
@@ -183,7 +187,8 @@ def main(argv: Sequence[str]) -> None:
         scaling=options.encoding_scaling,
     )
     datasets = samplesheet.read(options.samplesheet, options.assets / "schema_input.json")
-    known = {**models["entries"], **encoders["entries"]}
+    if unused := [name for name in own if name not in request.encoders]:
+        raise InputError(f"'{unused[0]}' is not used", where="--vectors", hint=f"add {unused[0]} to --encoders")
     overrides = settings.read_overrides(options.model_settings, known)
     rows = build(datasets, request, models, encoders, overrides)
     options.out_dir.mkdir(parents=True, exist_ok=True)

@@ -16,14 +16,22 @@ if TYPE_CHECKING:
 
 #: Time stamp of every member, so that equal arrays make equal files.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+#: Facts that travel inside the npz, so that its vectors are never taken for those of another strategy or protein.
+IDENTITY = ("encoder_id", "strategy", "diff_sign", "sequence_sha256", "licence", "noncommercial")
 
 
 def write(adata: ad.AnnData, stem: Path, facts: Mapping[str, Any]) -> None:
-    """Write `<stem>.npz` (X float32, variant_id unicode; no pickles), `<stem>.tsv` (obs) and `<stem>.json` (facts)."""
-    save(
-        Path(f"{stem}.npz"),
-        {"X": np.ascontiguousarray(adata.X, np.float32), "variant_id": np.array(adata.obs_names.to_list(), np.str_)},
-    )
+    """Write `<stem>.npz`, `<stem>.tsv` (obs) and `<stem>.json` (facts).
+
+    The npz holds X float32, variant_id unicode and provenance (what the vectors are, one string of JSON); no pickles.
+    """
+    identity = {key: facts[key] for key in IDENTITY if key in facts}
+    arrays = {
+        "X": np.ascontiguousarray(adata.X, np.float32),
+        "variant_id": np.array(adata.obs_names.to_list(), np.str_),
+        "provenance": np.array(json.dumps(identity, sort_keys=True)),
+    }
+    save(Path(f"{stem}.npz"), arrays)
     rows = [
         {"variant_id": name, **row} for name, row in zip(adata.obs_names, adata.obs.to_dict("records"), strict=True)
     ]

@@ -100,12 +100,14 @@ class Names:
     groups: dict[str, Any]
 
     @classmethod
-    def load(cls, assets: Path) -> Names:
-        """Read the catalogues."""
+    def load(cls, assets: Path, encoders: Iterable[str] = ()) -> Names:
+        """Read the catalogues; those of the run's `encoders` that are in none are files of the user."""
         metrics = catalogue.load("metrics", assets)
+        known = catalogue.load("encoders", assets)
+        own = sorted(set(encoders) - {NO_ENCODER, *known["entries"]})
         return cls(
             models=catalogue.load("models", assets)["entries"],
-            encoders=catalogue.load("encoders", assets)["entries"],
+            encoders=catalogue.with_own(known, own)["entries"],
             metrics=metrics["entries"],
             groups=metrics["groups"],
         )

@@ -16,7 +16,7 @@ COLUMNS = ("state", "stage", "reason")
 COST = ("unit", "train_seconds", "predict_seconds", "peak_memory_mb", "device")
 #: Stages of the chain a unit depends on, in order.
 _DATASET_STAGES = ("SIMULATE", "PREPARE", "SPLIT")
-_ENCODER_STAGES = ("ENCODE", "DERIVE")
+_ENCODER_STAGES = ("ENCODE", "DERIVE", "IMPORT")
 
 
 def read_statuses(paths: Iterable[Path]) -> dict[tuple[str, str], dict[str, Any]]:

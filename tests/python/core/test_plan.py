@@ -170,3 +170,29 @@ def test_tables_round_trip_and_refuse_ragged_rows(tmp_path: Path) -> None:
     path.write_text("a\tb\n1\n")
     with pytest.raises(InputError, match=r"line 2: wrong number of fields.*2 tab-separated"):
         tables.read_tsv(path)
+
+
+def test_own_vectors_are_encoders_of_the_plan(tmp_path: Path) -> None:
+    sheet = tmp_path / "samplesheet.csv"
+    sheet.write_text("dataset,h5ad,perturbation_type,proteins\ntp53,b.h5ad,variant,p.fasta\nnorman,c.h5ad,gene,\n")
+    arguments = ["--samplesheet", str(sheet), "--models", "nearest", "--out-dir", str(tmp_path)]
+    own = ["--vectors", "a/my_vectors.h5ad, b.npz"]
+    plan.main([*arguments, *own, "--encoders", "physchem,my_vectors,b"])
+    rows = tables.read_tsv(tmp_path / "plan.tsv")
+    found = {(row["dataset"], row["encoder"]) for row in rows}
+    assert found == {
+        ("tp53", "physchem"),
+        *((data, name) for data in ("tp53", "norman") for name in ("my_vectors", "b")),
+    }
+    assert "my_vectors" not in {row["encoder"] for row in tables.read_tsv(tmp_path / "encoders.tsv")}
+    (tmp_path / "settings.yml").write_text("my_vectors:\n  pooling: mean\n")
+    for more, message in (
+        ([*own, "--encoders", "physchem,b"], r"--vectors: 'my_vectors' is not used \| add my_vectors to --encoders"),
+        ([*own, "--encoders", "my_vector,b"], r"unknown encoder 'my_vector' \| did you mean 'my_vectors'"),
+        (["--encoders", "my_vectors"], "unknown encoder 'my_vectors'"),
+        (["--vectors", "onehot.npz", "--encoders", "onehot"], "'onehot' is the name of an encoder or group"),
+        ([*own, "--encoders", "my_vectors,b", "--model-settings", str(tmp_path / "settings.yml")],
+         "unknown model or encoder 'my_vectors'"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=message):
+            plan.main([*arguments, *more])

@@ -136,6 +136,17 @@ def test_methods_name_the_run_and_cite_what_was_used(report):
     assert "$" not in html
 
 
+def test_own_vectors_stand_under_their_name(make_report):
+    report = make_report(Run(**ONE, encoders=("esm2_650m", "onehot", "my_vectors", "random")))
+    for name in ("vcb_methods_text", "vcb_result", "tp53_screen_variant_leaderboard", "vcb_reading_parts"):
+        assert "my_vectors" in str(report.section(name)["data"]), name
+    parts = report.section("vcb_reading_parts")["data"]
+    assert re.search(r"<b>my_vectors</b></td>\s*<td[^>]*>user</td>\s*<td[^>]*>Vectors given with --vectors", parts)
+    board = report.section("tp53_screen_variant_leaderboard")["data"]
+    rows = [row for row in board.split("vcb-row") if "my_vectors" in row]
+    assert rows and not any("control input" in row for row in rows)
+
+
 def test_missing_table_is_one_clear_line(tmp_path):
     arguments = Run(**ONE).write(tmp_path)
     (tmp_path / "tables/contrasts.tsv").unlink()

@@ -127,3 +127,11 @@ def test_broken_files(tmp_path):
     (tmp_path / "f.json").write_text('{"stage": "TRAIN"}')
     with pytest.raises(InputError, match="not a list of failures"):
         accounting.read_failures(tmp_path / "f.json")
+
+
+def test_own_vectors_that_could_not_be_read_block_their_units():
+    broken = failure("IMPORT", "my_vectors", 1, "KeyError: 'weird'")
+    assert result(unit(encoder="my_vectors"), [], [broken]) == (
+        "blocked", "IMPORT", "encoder my_vectors failed: KeyError: 'weird' (exit 1)",
+    )  # fmt: skip
+    assert result(unit(encoder="onehot"), [], [broken]) == ("missing", "TRAIN", "no record of training")
