@@ -49,6 +49,9 @@ class FoldTruth:
         (G,) mean of the held-out half, of the training half and of all control cells.
     train_mean
         (G,) mean over training perturbations of their mean profiles, control and validation excluded.
+    train_pc1
+        (G,) unit vector: first principal component of the training deltas over expressed genes, 0 on others and when
+        there are fewer than two training perturbations.
     expressed
         (G,) tested genes of the fold.
     targets
@@ -78,6 +81,7 @@ class FoldTruth:
     control_b_variance: np.ndarray
     control_all: np.ndarray
     train_mean: np.ndarray
+    train_pc1: np.ndarray
     expressed: np.ndarray
     targets: tuple[np.ndarray, ...]
     weights: np.ndarray
@@ -157,7 +161,7 @@ def axis_hash(genes: np.ndarray) -> str:
 
 
 _ROW_LAYERS = ("variance", "weights", "weight_profile")
-_VAR_FOLD = ("train_mean", "expressed", "cell_mean")
+_VAR_FOLD = ("train_mean", "train_pc1", "expressed", "cell_mean")
 _VAR_SHARED = ("control_a", "control_a_variance", "control_b", "control_b_variance", "control_all")
 
 

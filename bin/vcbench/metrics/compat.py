@@ -6,9 +6,10 @@ import numpy as np
 
 from vcbench.core.errors import InputError
 from vcbench.core.names import closest
-from vcbench.metrics import contract, delta, discrimination, recovery
+from vcbench.metrics import contract, delta, discrimination, errors, recovery
 from vcbench.metrics.comparison import Comparison, Outcome, flags, reasons
 from vcbench.metrics.moderated_t import moderated_t
+from vcbench.metrics.pairwise import compare
 
 DE_LISTS = ("gears_ttest", "readme_wilcoxon")
 LIST_LENGTH = 20
@@ -60,7 +61,7 @@ def labels(
 
 def mse_cw_de(comparison: Comparison, gene_set: str) -> Outcome:
     """Mean of (p - t)^2 over the listed genes."""
-    return delta.squared_error(comparison, gene_set)
+    return errors.mse(comparison, gene_set)
 
 
 def pcc_cw_de(comparison: Comparison, gene_set: str) -> Outcome:
@@ -71,13 +72,13 @@ def pcc_cw_de(comparison: Comparison, gene_set: str) -> Outcome:
 def dpcc_cw_de(comparison: Comparison, gene_set: str) -> Outcome:
     """r(p - c, t - c) with the mean of all control cells on both sides."""
     control = comparison.truth.control_all
-    return delta.correlation(comparison, gene_set, control, control)
+    return compare(comparison, gene_set, delta.pearson_kernel, lambda truth: (control, control))
 
 
 def dspcc_cw_de(comparison: Comparison, gene_set: str) -> Outcome:
     """r(p - m, t - m) with the mean of all test cells, which holds the perturbation's own cells."""
     reference = comparison.truth.cell_mean
-    return delta.correlation(comparison, gene_set, reference, reference)
+    return compare(comparison, gene_set, delta.pearson_kernel, lambda truth: (reference, reference))
 
 
 def c_acc(comparison: Comparison, gene_set: str) -> Outcome:
@@ -99,7 +100,7 @@ def c_acc(comparison: Comparison, gene_set: str) -> Outcome:
 
 def mse_gw(comparison: Comparison, gene_set: str) -> Outcome:
     """Mean over all genes of (p - t)^2; its mean over perturbations is VCB's MSE_gw."""
-    return delta.squared_error(comparison, gene_set)
+    return errors.mse(comparison, gene_set)
 
 
 def auprc(comparison: Comparison, gene_set: str) -> Outcome:

@@ -2,121 +2,75 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from vcbench.metrics import contract
 from vcbench.metrics.bundle import FoldTruth, GeneSet
 from vcbench.metrics.comparison import Comparison, Outcome, flags, reasons
+from vcbench.metrics.pairwise import compare, no_reference, perturbed_mean, split_controls
 
 
-def _minimum_cells(name: str) -> int:
-    """Return how many true cells a gene set needs: lists of changed genes need DE labels."""
-    return contract.MIN_CELLS_DE if name.startswith(("de", "sig")) else contract.MIN_CELLS_PROFILE
+def pearson_kernel(delta_p: np.ndarray, delta_t: np.ndarray) -> np.ndarray:
+    """Return (K, T) Pearson correlations of deltas (K, n) and (T, n)."""
+    return cosine_kernel(delta_p - delta_p.mean(axis=1, keepdims=True), delta_t - delta_t.mean(axis=1, keepdims=True))
 
 
-def correlation_matrix(
-    predicted: np.ndarray, true: np.ndarray, reference_predicted: np.ndarray, reference_true: np.ndarray, genes: GeneSet
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return Pearson of every predicted with every true delta on the true one's gene set.
-
-    Parameters
-    ----------
-    predicted, true
-        (K, G) profiles.
-    reference_predicted, reference_true
-        (G,) subtracted from them.
-
-    Returns
-    -------
-    (K, K) correlations (NaN where undefined), (K, K) constant predictions, (K,) constant truths.
-    """
-    n = len(true)
-    values = np.full((n, n), np.nan)
-    constant_predicted = np.zeros((n, n), dtype=bool)
-    constant_true = np.zeros(n, dtype=bool)
-    for index, rows in genes.groups:
-        if len(index) < contract.MIN_GENES_CORRELATION:
-            continue
-        p, t = predicted[:, index], true[np.ix_(rows, index)]
-        delta_p, delta_t = p - reference_predicted[index], t - reference_true[index]
-        flat_p, flat_t = contract.constant(delta_p, p), contract.constant(delta_t, t)
-        delta_p = delta_p - delta_p.mean(axis=1, keepdims=True)
-        delta_t = delta_t - delta_t.mean(axis=1, keepdims=True)
-        norms = np.sqrt((delta_p**2).sum(1))[:, None] * np.sqrt((delta_t**2).sum(1))[None, :]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            r = np.clip((delta_p @ delta_t.T) / norms, -1.0, 1.0)
-        r[flat_p, :] = np.nan
-        r[:, flat_t] = np.nan
-        values[:, rows] = r
-        constant_predicted[:, rows] = flat_p[:, None]
-        constant_true[rows] = flat_t
-    return values, constant_predicted, constant_true
+def cosine_kernel(delta_p: np.ndarray, delta_t: np.ndarray) -> np.ndarray:
+    """Return (K, T) cosines of deltas (K, n) and (T, n)."""
+    norms = np.sqrt((delta_p**2).sum(1))[:, None] * np.sqrt((delta_t**2).sum(1))[None, :]
+    return np.clip((delta_p @ delta_t.T) / norms, -1.0, 1.0)
 
 
-def correlation(
-    comparison: Comparison, gene_set: str, reference_predicted: np.ndarray, reference_true: np.ndarray
-) -> Outcome:
-    """Return Pearson of predicted and true deltas against two references (0 for raw profiles)."""
-    truth = comparison.truth
-    genes = truth.gene_set(gene_set)
-    values, flat_p, flat_t = correlation_matrix(
-        comparison.predicted.mean, truth.profile, reference_predicted, reference_true, genes
-    )
-    from_list = gene_set.startswith(("de", "sig", "listed"))
-    return Outcome(
-        comparison.take(values),
-        genes.size,
-        reasons(
-            truth,
-            (truth.n_cells < _minimum_cells(gene_set), "few_cells"),
-            (np.isnan(reference_true).any() or np.isnan(reference_predicted).any(), "no_control"),
-            ((genes.size == 0) & from_list, "no_de"),
-            (genes.size < contract.MIN_GENES_CORRELATION, "few_genes"),
-            (flat_t, "const_true"),
-        ),
-        np.diagonal(flat_p),
-        flags(genes.short, "n_lt_k"),
-    )
+def spearman_kernel(delta_p: np.ndarray, delta_t: np.ndarray) -> np.ndarray:
+    """Return (K, T) rank correlations with mid-ranks."""
+    from scipy.stats import rankdata
+
+    ranks = rankdata(np.nan_to_num(delta_p), axis=1)
+    ranks[np.isnan(delta_p).any(axis=1)] = np.nan
+    return pearson_kernel(ranks, rankdata(delta_t, axis=1))
 
 
 def pearson(comparison: Comparison, gene_set: str) -> Outcome:
     """Raw-profile Pearson r(p, t)."""
-    zero = np.zeros_like(comparison.truth.control_a)
-    return correlation(comparison, gene_set, zero, zero)
+    return compare(comparison, gene_set, pearson_kernel, no_reference)
 
 
 def dpearson_ctrl(comparison: Comparison, gene_set: str) -> Outcome:
     """r(p - c_B, t - c_A): each side has its own half of the controls, so no noise is shared (metrics.md 1.3.8)."""
-    return correlation(comparison, gene_set, comparison.truth.control_b, comparison.truth.control_a)
+    return compare(comparison, gene_set, pearson_kernel, split_controls)
+
+
+def dspearman_ctrl(comparison: Comparison, gene_set: str) -> Outcome:
+    """Rank correlation of p - c_B and t - c_A."""
+    return compare(comparison, gene_set, spearman_kernel, split_controls)
+
+
+def dcosine_ctrl(comparison: Comparison, gene_set: str) -> Outcome:
+    """Cosine of p - c_B and t - c_A."""
+    return compare(comparison, gene_set, cosine_kernel, split_controls)
 
 
 def dpearson_pm(comparison: Comparison, gene_set: str) -> Outcome:
     """r(p - m, t - m) with m the mean of the training perturbations' profiles."""
-    return correlation(comparison, gene_set, comparison.truth.train_mean, comparison.truth.train_mean)
+    return compare(comparison, gene_set, pearson_kernel, perturbed_mean)
 
 
-def squared_error(comparison: Comparison, gene_set: str) -> Outcome:
-    """Mean over genes of (p - t)^2."""
-    truth, predicted = comparison.truth, comparison.predicted.mean
-    genes = truth.gene_set(gene_set)
-    values = np.full((len(truth.ids),) * 2, np.nan)
-    for index, rows in genes.groups:
-        if len(index):
-            p = predicted[:, index]
-            for row in rows:
-                values[:, row] = ((p - truth.profile[row, index]) ** 2).mean(axis=1)
-    from_list = gene_set.startswith(("de", "sig", "listed"))
-    return Outcome(
-        comparison.take(values),
-        genes.size,
-        reasons(
-            truth,
-            (truth.n_cells < _minimum_cells(gene_set), "few_cells"),
-            (genes.size == 0, "no_de" if from_list else "few_genes"),
-        ),
-        np.zeros(len(truth.ids), dtype=bool),
-        flags(genes.short, "n_lt_k"),
+def dpearson_pm_nopc1(comparison: Comparison, gene_set: str) -> Outcome:
+    """As :func:`dpearson_pm`, the first principal component of the training deltas projected out of both sides."""
+    truth, predicted = comparison.truth, comparison.predicted
+
+    def without(profile: np.ndarray) -> np.ndarray:
+        along = (profile - truth.train_mean) @ truth.train_pc1
+        return profile - along[:, None] * truth.train_pc1
+
+    left = replace(
+        comparison,
+        truth=replace(truth, profile=without(truth.profile)),
+        predicted=replace(predicted, mean=without(predicted.mean)),
     )
+    return compare(left, gene_set, pearson_kernel, perturbed_mean)
 
 
 def effect(truth: FoldTruth, gene_set: str) -> np.ndarray:
@@ -163,6 +117,17 @@ def nmse_effect(comparison: Comparison, gene_set: str) -> Outcome:
 
 def r2w_delta(comparison: Comparison, gene_set: str) -> Outcome:
     """1 - sum w (d_t - d_p)^2 / sum w (d_t - wmean d_t)^2, deltas against the train mean (metrics.md 2.5, 2.10)."""
+    return _weighted_r2(comparison, gene_set, *perturbed_mean(comparison.truth))
+
+
+def r2w_delta_ctrl(comparison: Comparison, gene_set: str) -> Outcome:
+    """As :func:`r2w_delta`, deltas against the split controls."""
+    return _weighted_r2(comparison, gene_set, *split_controls(comparison.truth))
+
+
+def _weighted_r2(
+    comparison: Comparison, gene_set: str, reference_predicted: np.ndarray, reference_true: np.ndarray
+) -> Outcome:
     truth = comparison.truth
     genes = truth.gene_set(gene_set)
     n = len(truth.ids)
@@ -173,7 +138,7 @@ def r2w_delta(comparison: Comparison, gene_set: str) -> Outcome:
     for index, rows in genes.groups:
         p, t = comparison.predicted.mean[:, index], truth.weight_profile[np.ix_(rows, index)]
         w = truth.weights[np.ix_(rows, index)]
-        delta_p, delta_t = p - truth.train_mean[index], t - truth.train_mean[index]
+        delta_p, delta_t = p - reference_predicted[index], t - reference_true[index]
         total = w.sum(1)
         with np.errstate(invalid="ignore", divide="ignore"):
             centre = (w * delta_t).sum(1) / total
@@ -193,6 +158,7 @@ def r2w_delta(comparison: Comparison, gene_set: str) -> Outcome:
         reasons(
             truth,
             (truth.n_cells < contract.MIN_CELLS_PROFILE, "few_cells"),
+            (bool(np.isnan(reference_true).any() or np.isnan(reference_predicted).any()), "no_control"),
             (flat_t | unweighted, "const_true"),
         ),
         np.diagonal(flat_p),

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from vcbench.metrics import contract
+from vcbench.metrics.bundle import FoldTruth
 from vcbench.metrics.comparison import Comparison, Outcome, flags, reasons
 
 #: Squared distances that differ by less than this share of the squared norms are ties: rounding of the product form.
 _TIE = 1e-11
+#: Distances computed directly are ties within this share of the largest one.
+_TIE_DISTANCE = 1e-9
 
 
 def squared_distances(predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -29,27 +34,148 @@ def _panel_axis(comparison: Comparison, gene_set: str) -> np.ndarray:
     return axis[~np.isin(axis, truth.panel_targets)] if gene_set.endswith("_nt") else axis
 
 
-def c_acc(comparison: Comparison, gene_set: str) -> Outcome:
-    """Share of the other truths farther from prediction k than its own, ties half; the control is no distractor."""
+def _usable(truth: FoldTruth) -> np.ndarray:
+    return (truth.n_cells >= contract.MIN_CELLS_PROFILE) & ~np.isnan(truth.profile).any(axis=1)
+
+
+def _nearest(comparison: Comparison, distances: np.ndarray, tie: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (K, R) credit over the other truths (1 when farther than the own one, ties half) and (K, R) own distances.
+
+    Parameters
+    ----------
+    distances
+        (K, K) of predictions to truths.
+    tie
+        (K, 1) or (K, K) width within which two distances are equal.
+    """
+    usable = _usable(comparison.truth)
+    own = comparison.take(distances)
+    others = distances[:, None, usable] - own[:, :, None]
+    width = np.broadcast_to(tie, distances.shape)[:, None, usable]
+    credit = (others > width).sum(2) + 0.5 * ((np.abs(others) <= width).sum(2) - 1)
+    return np.where(usable[comparison.pairs] & ~np.isnan(own), credit, np.nan), own
+
+
+def _outcome(comparison: Comparison, values: np.ndarray, n_axis: int, no_control: bool = False) -> Outcome:
     truth = comparison.truth
-    axis = _panel_axis(comparison, gene_set)
-    usable = (truth.n_cells >= contract.MIN_CELLS_PROFILE) & ~np.isnan(truth.profile).any(axis=1)
-    n = int(usable.sum())
-    values = np.full(comparison.pairs.shape, np.nan)
-    if n >= 2 and len(axis):
-        distances, tie = squared_distances(comparison.predicted.mean[:, axis], truth.profile[:, axis])
-        own = comparison.take(distances)
-        others = distances[:, None, usable] - own[:, :, None]
-        credit = (others > tie[:, :, None]).sum(2) + 0.5 * ((np.abs(others) <= tie[:, :, None]).sum(2) - 1)
-        values = np.where(usable[comparison.pairs] & ~np.isnan(own), credit / (n - 1), np.nan)
+    usable = _usable(truth)
     none = np.zeros(len(truth.ids), dtype=bool)
     return Outcome(
         values,
-        np.full(len(truth.ids), len(axis)),
-        reasons(truth, (~usable, "few_cells"), (n < 2, "single_pert"), (len(axis) == 0, "few_genes")),
+        np.full(len(truth.ids), n_axis),
+        reasons(
+            truth,
+            (~usable, "few_cells"),
+            (no_control, "no_control"),
+            (usable.sum() < 2, "single_pert"),
+            (n_axis == 0, "few_genes"),
+        ),
         none,
         flags(none, ""),
     )
+
+
+def _ranks(comparison: Comparison, gene_set: str) -> tuple[np.ndarray, int, int]:
+    """Return (K, R) credit by Euclidean distance of profiles, the number of usable truths and of genes."""
+    truth = comparison.truth
+    axis = _panel_axis(comparison, gene_set)
+    n = int(_usable(truth).sum())
+    if n < 2 or not len(axis):
+        return np.full(comparison.pairs.shape, np.nan), n, len(axis)
+    distances, tie = squared_distances(comparison.predicted.mean[:, axis], truth.profile[:, axis])
+    return _nearest(comparison, distances, tie)[0], n, len(axis)
+
+
+def c_acc(comparison: Comparison, gene_set: str) -> Outcome:
+    """Share of the other truths farther from prediction k than its own, ties half; the control is no distractor."""
+    credit, n, n_axis = _ranks(comparison, gene_set)
+    return _outcome(comparison, credit / max(n - 1, 1), n_axis)
+
+
+def mrr(comparison: Comparison, gene_set: str) -> Outcome:
+    """Reciprocal of the mid-rank of the own truth among all truths, nearest first."""
+    credit, n, n_axis = _ranks(comparison, gene_set)
+    return _outcome(comparison, 1.0 / (n - credit), n_axis)
+
+
+def _top(comparison: Comparison, gene_set: str, most: int) -> Outcome:
+    credit, n, n_axis = _ranks(comparison, gene_set)
+    return _outcome(comparison, np.where(np.isnan(credit), np.nan, n - credit <= most), n_axis)
+
+
+def top1(comparison: Comparison, gene_set: str) -> Outcome:
+    """1 when the own truth is the nearest one (mid-rank at most 1)."""
+    return _top(comparison, gene_set, 1)
+
+
+def top5(comparison: Comparison, gene_set: str) -> Outcome:
+    """1 when the own truth is among the five nearest (mid-rank at most 5)."""
+    return _top(comparison, gene_set, 5)
+
+
+def chance(metric: str, truth: FoldTruth) -> float:
+    """Return what guessing scores in `mrr`, `top1` or `top5`: H_n/n, 1/n, min(5, n)/n; NaN below two truths."""
+    n = int(_usable(truth).sum())
+    if n < 2:
+        return float("nan")
+    return {"mrr": float((1 / np.arange(1, n + 1)).sum()) / n, "top1": 1 / n, "top5": min(5, n) / n}[metric]
+
+
+def rank_t2p(comparison: Comparison, gene_set: str) -> Outcome:
+    """Share of the other predictions farther from truth k than its own prediction, ties half."""
+    truth = comparison.truth
+    axis = _panel_axis(comparison, gene_set)
+    present = ~np.isnan(comparison.predicted.mean).any(axis=1)
+    n = int(present.sum())
+    values = np.full(comparison.pairs.shape, np.nan)
+    if n >= 2 and len(axis):
+        distances, tie = squared_distances(comparison.predicted.mean[:, axis], truth.profile[:, axis])
+        for k, rows in enumerate(comparison.pairs):
+            if present[k]:
+                gap = distances[np.ix_(present, rows)] - distances[k, rows]
+                width = np.maximum(tie[present], tie[k])
+                values[k] = ((gap > width).sum(0) + 0.5 * ((np.abs(gap) <= width).sum(0) - 1)) / (n - 1)
+        values[~_usable(truth)[comparison.pairs]] = np.nan
+    return _outcome(comparison, values, len(axis))
+
+
+def _pds(comparison: Comparison, gene_set: str, metric: str) -> Outcome:
+    """Perturbation discrimination on deltas against split controls, with SciPy's distances."""
+    from scipy.spatial.distance import cdist
+
+    truth = comparison.truth
+    axis = _panel_axis(comparison, gene_set)
+    usable = _usable(truth)
+    n = int(usable.sum())
+    delta_p = comparison.predicted.mean[:, axis] - truth.control_b[axis]
+    delta_t = truth.profile[:, axis] - truth.control_a[axis]
+    values = np.full(comparison.pairs.shape, np.nan)
+    flat = np.zeros(len(usable), dtype=bool)
+    if metric == "cosine" and len(axis):  # only a vector of zeros has no direction
+        limit = contract.TOLERANCE * np.maximum(1.0, np.abs(comparison.predicted.mean[:, axis]).max(axis=1))
+        flat = np.abs(delta_p).max(axis=1) <= limit
+    if n >= 2 and len(axis):
+        distances = cdist(delta_p, delta_t, metric)
+        distances[flat, :] = np.nan
+        scale = np.nanmax(distances[:, usable], axis=1, initial=0.0)[:, None]
+        values = _nearest(comparison, distances, _TIE_DISTANCE * scale)[0] / (n - 1)
+    outcome = _outcome(comparison, values, len(axis), bool(np.isnan(truth.control_a).any()))
+    return replace(outcome, constant_prediction=flat)
+
+
+def pds_l1(comparison: Comparison, gene_set: str) -> Outcome:
+    """As :func:`c_acc`, by the sum of absolute differences of deltas."""
+    return _pds(comparison, gene_set, "cityblock")
+
+
+def pds_l2(comparison: Comparison, gene_set: str) -> Outcome:
+    """As :func:`c_acc`, by the Euclidean distance of deltas."""
+    return _pds(comparison, gene_set, "euclidean")
+
+
+def pds_cos(comparison: Comparison, gene_set: str) -> Outcome:
+    """As :func:`c_acc`, by the cosine distance of deltas."""
+    return _pds(comparison, gene_set, "cosine")
 
 
 def c_acc_ctrl(comparison: Comparison, gene_set: str) -> Outcome:

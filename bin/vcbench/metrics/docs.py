@@ -78,7 +78,9 @@ def render(metrics: Mapping[str, Metric], groups: Mapping[str, list[str]]) -> st
     primary = [*groups["primary"], *groups["companion"]]
     sections = [
         ("Primary metric and its companion", [m for m in shown if m.id in primary]),
-        ("The other headline metrics", [m for m in shown if not m.compat and m.id not in primary]),
+        ("The other headline metrics", [m for m in shown if m.headline and not m.compat and m.id not in primary]),
+        ("Further metrics", [m for m in shown if m.group == "default" and not m.headline and m.id not in primary]),
+        ("Extended metrics (`--metrics extended`)", [m for m in shown if m.group == "extended"]),
         ("VariantCellBench's own formulas (`--bench_compat`)", [m for m in shown if m.compat]),
     ]
     text = [_INTRODUCTION]

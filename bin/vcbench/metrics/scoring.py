@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vcbench.core import seeds
-from vcbench.metrics import compat, contract, delta, discrimination, genewise, recovery
+from vcbench.metrics import (
+    compat,
+    contract,
+    delta,
+    direction,
+    discrimination,
+    errors,
+    genewise,
+    magnitude,
+    recovery,
+)
 from vcbench.metrics.bundle import FoldTruth, TruthBundle
 from vcbench.metrics.comparison import Comparison, Outcome, Predicted
 from vcbench.metrics.registry import Metric
@@ -20,7 +30,8 @@ if TYPE_CHECKING:
 
 #: Modules that hold the functions named in assets/metrics.yml. A new metric is an entry there and a function in one.
 MODULES: dict[str, ModuleType] = {
-    "compat": compat, "delta": delta, "discrimination": discrimination, "genewise": genewise, "recovery": recovery,
+    "compat": compat, "delta": delta, "direction": direction, "discrimination": discrimination, "errors": errors,
+    "genewise": genewise, "magnitude": magnitude, "recovery": recovery,
 }  # fmt: skip
 
 
@@ -357,6 +368,8 @@ def _no_skill(metric: Metric, gene_set: str, fold: FoldTruth, outcome: Outcome) 
             positive, size = recovery.prevalence(Comparison(fold, train_mean_prediction(fold), pairs), gene_set)
             return positive / np.maximum(size, 1)
         return (1 + fold.compat_label.mean(1)) / 2
+    if str(metric.no_skill).startswith("chance"):
+        return np.full(n, discrimination.chance(metric.id, fold))
     return np.full(n, float(metric.no_skill))
 
 

@@ -82,6 +82,22 @@ def weights_from_t(t: np.ndarray) -> np.ndarray:
         return np.where(total > 0, scaled / total, 0.0)
 
 
+def first_component(profiles_: np.ndarray, expressed: np.ndarray) -> np.ndarray:
+    """Return (G,) the first principal component of profiles (R, G) over expressed genes, largest entry positive."""
+    component = np.zeros(len(expressed))
+    if len(profiles_) < 2 or not expressed.any():
+        return component
+    deltas = profiles_[:, expressed] - profiles_[:, expressed].mean(axis=0)
+    # the left singular vectors of few rows are cheaper than the right ones of many genes
+    values, vectors = np.linalg.eigh(deltas @ deltas.T)
+    if values[-1] <= 0:
+        return component
+    found = vectors[:, -1] @ deltas
+    found /= np.linalg.norm(found)
+    component[expressed] = found * np.sign(found[np.abs(found).argmax()])
+    return component
+
+
 def _third(cells: Cells, names: Sequence[str], code: np.ndarray, seed: int, dataset: str) -> np.ndarray:
     """Return group codes of a seeded third of the cells of each perturbation with enough of them, -1 elsewhere."""
     third = np.full(len(code), -1)
@@ -196,6 +212,7 @@ def build(
             control_b_variance=np.nan_to_num(b.variance_of_mean[0]),
             control_all=all_control.mean[0],
             train_mean=every.mean[train].mean(axis=0),
+            train_pc1=first_component(every.mean[train], expressed),
             expressed=expressed,
             targets=tuple(
                 np.array(sorted({position[g] for g in targets.get(name, ()) if g in position}), dtype=np.int64)

@@ -28,6 +28,7 @@ def make_fold(profile: np.ndarray, **changes: object) -> FoldTruth:
         "control_b_variance": np.zeros(g),
         "control_all": control,
         "train_mean": np.zeros(g),
+        "train_pc1": np.zeros(g),
         "expressed": np.ones(g, dtype=bool),
         "targets": tuple(np.array([], dtype=np.int64) for _ in range(k)),
         "weights": np.full((k, g), 1 / g),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vcbench.metrics import compat, delta, discrimination
+from vcbench.metrics import compat, delta, discrimination, errors, pairwise
 
 
 @pytest.mark.parametrize(("n", "n_control", "expected"), [(100, 200, 0.58), (100, 2000, 0.22), (50, 500, 0.30)])
@@ -14,7 +14,9 @@ def test_shared_controls_give_correlation_without_effect(make_fold, compare, rng
     half = rng.normal(0, np.sqrt(1 / n_control), (2, g))
     fold = make_fold(rng.normal(0, np.sqrt(1 / n), (k, g)), control_a=half[0], control_b=half[1])
     population = np.zeros((k, g))
-    shared = delta.correlation(compare(fold, population), "all", half[0], half[0]).values.mean()
+    shared = pairwise.compare(
+        compare(fold, population), "all", delta.pearson_kernel, lambda _: (half[0], half[0])
+    ).values.mean()
     assert shared == pytest.approx(np.sqrt(n / (n + n_control)), abs=0.02)
     assert shared == pytest.approx(expected, abs=0.02)
     assert delta.dpearson_ctrl(compare(fold, population), "all").values.mean() == pytest.approx(0, abs=0.02)
@@ -53,10 +55,10 @@ def test_half_half_errors_and_correlations(make_fold, compare, rng):
         fold = make_fold(profile, control_a=control, control_b=control)
         return metric(compare(fold, prediction), "all").values.mean()
 
-    half_error = score(delta.squared_error, measured(n // 2), measured(n // 2))
+    half_error = score(errors.mse, measured(n // 2), measured(n // 2))
     assert half_error == pytest.approx(2 / (n / 2), rel=0.02)
-    assert score(delta.squared_error, measured(n), measured(n)) == pytest.approx(half_error / 2, rel=0.02)
-    assert score(delta.squared_error, measured(n), truth) == pytest.approx(half_error / 4, rel=0.02)
+    assert score(errors.mse, measured(n), measured(n)) == pytest.approx(half_error / 2, rel=0.02)
+    assert score(errors.mse, measured(n), truth) == pytest.approx(half_error / 4, rel=0.02)
     half = score(delta.dpearson_ctrl, measured(n // 2), measured(n // 2))
     full = 2 * half / (1 + half)
     assert score(delta.dpearson_ctrl, measured(n), measured(n)) == pytest.approx(full, abs=0.01)

@@ -40,14 +40,14 @@ class World:
     def truth(self, out, **kwargs):
         arguments = ["--dataset", kwargs.get("dataset", self.folder / "tp53.h5ad"),
                      "--perturbations", self.folder / "tp53.perturbations.tsv", "--folds", self.folder / "folds.tsv",
-                     "--dataset-id", "tp53", "--split", "variant", "--seed", "3", "--bench-compat",
+                     "--dataset-id", "tp53", "--split", "variant", "--seed", "3", "--bench-compat", "--metrics", "extended",
                      "--out-dir", out]  # fmt: skip
         truth_cli.main([str(item) for item in arguments])
         return out / "tp53.variant.truth.h5ad", out / "tp53.variant.de.parquet"
 
     def score(self, truth_files, predictions, out, *extra):
         arguments = ["--truth", truth_files[0], "--de", truth_files[1], "--predictions", *predictions, "--seed", "3",
-                     "--bench-compat", "--out", out, *extra]  # fmt: skip
+                     "--bench-compat", "--metrics", "extended", "--out", out, *extra]  # fmt: skip
         return score.main([str(item) for item in arguments])
 
 
@@ -694,7 +694,7 @@ def run_evaluate(folder, *extra):
 
 
 def test_evaluate_scores_any_prediction_beside_the_baselines(files):
-    found = run_evaluate(files, "--bench-compat")
+    found = run_evaluate(files, "--bench-compat", "--metrics", "extended")
     assert found.index.is_unique
     assert list(found.columns[:3]) == ["value", "n", "status"]
     row = found.loc["dpearson_pm", "expr_nt"]
@@ -802,7 +802,7 @@ def test_catalogue_holds_the_declared_columns():
     groups = catalogue.load("metrics")["groups"]
     assert all(name in METRICS for names in groups.values() for name in names)
     for metric in METRICS.values():
-        assert metric.direction in ("higher", "lower", "none")
+        assert metric.direction in ("higher", "lower", "target 1", "none")
         assert set(metric.headline) <= set(metric.gene_sets)
         assert set(metric.undefined) <= {*contract.PREDICTION_REASONS, *contract.TRUTH_REASONS}
         for term in (metric.numerator, metric.denominator, metric.jackknife):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vcbench.metrics import delta
+from vcbench.metrics import delta, errors
 from vcbench.metrics.comparison import Predicted
 
 CORRELATIONS = (delta.pearson, delta.dpearson_ctrl, delta.dpearson_pm)
@@ -35,7 +35,7 @@ def test_perfect_prediction(fold, compare, gene_set):
     perfect = compare(fold, fold.profile)
     for metric in CORRELATIONS:
         np.testing.assert_allclose(metric(perfect, gene_set).values[:, 0], 1, atol=1e-12)
-    assert (delta.squared_error(perfect, gene_set).values == 0).all()
+    assert (errors.mse(perfect, gene_set).values == 0).all()
     np.testing.assert_allclose(delta.r2w_delta(perfect, "all").values, 1, atol=1e-12)
 
 
@@ -77,7 +77,7 @@ def test_constant_truth_is_a_reason_of_the_truth(fold, compare):
 
 def test_single_and_double_precision_agree(fold, compare, rng):
     prediction = fold.profile + rng.normal(0, 0.2, fold.profile.shape)
-    for metric in (*CORRELATIONS, delta.squared_error, delta.r2w_delta):
+    for metric in (*CORRELATIONS, errors.mse, delta.r2w_delta):
         single = metric(compare(fold, prediction.astype(np.float32)), "all").values
         np.testing.assert_allclose(single, metric(compare(fold, prediction), "all").values, atol=1e-6)
 
@@ -118,7 +118,7 @@ def test_permuting_labels_of_both_sides_permutes_the_values(fold, compare, rng):
     prediction = fold.profile + rng.normal(0, 0.2, fold.profile.shape)
     names = ("profile", "variance", "weights", "weight_profile")
     permuted = replace(fold, **{name: getattr(fold, name)[order] for name in names})
-    for metric in (*CORRELATIONS, delta.squared_error, delta.r2w_delta, delta.nmse_error):
+    for metric in (*CORRELATIONS, errors.mse, delta.r2w_delta, delta.nmse_error):
         before = metric(compare(fold, prediction), "all").values[order]
         np.testing.assert_allclose(metric(compare(permuted, prediction[order]), "all").values, before, atol=1e-12)
 
@@ -126,7 +126,7 @@ def test_permuting_labels_of_both_sides_permutes_the_values(fold, compare, rng):
 def test_nulls_come_from_the_truth_of_another_label(fold, compare, rng):
     prediction = fold.profile + rng.normal(0, 0.2, fold.profile.shape)
     pairs = np.stack([np.arange(6), np.roll(np.arange(6), 1)], axis=1)
-    for metric in (delta.squared_error, delta.dpearson_pm, delta.r2w_delta, delta.nmse_error):
+    for metric in (errors.mse, delta.dpearson_pm, delta.r2w_delta, delta.nmse_error):
         both = metric(compare(fold, prediction, pairs=pairs), "all").values
         order = pairs[:, 1]
         names = ("profile", "weights", "weight_profile")
@@ -142,7 +142,7 @@ def test_small_gene_sets_and_few_cells_have_their_reason(make_fold, compare, rng
     correlation = delta.dpearson_ctrl(comparison, "de20_nt")
     assert correlation.truth_reason.tolist() == ["no_de", "few_genes", "", "few_cells"]
     assert correlation.flag.tolist() == ["", "n_lt_k", "n_lt_k", ""]
-    error = delta.squared_error(comparison, "de20_nt")
+    error = errors.mse(comparison, "de20_nt")
     assert error.truth_reason.tolist() == ["no_de", "", "", "few_cells"]
     assert error.n_genes.tolist() == [0, 2, 5, 20]
     # Whole-profile metrics need 10 cells only.

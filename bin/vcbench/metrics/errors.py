@@ -1,0 +1,68 @@
+"""Errors of profiles and of deltas (metrics.md 2.4, 2.15)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from vcbench.metrics import contract
+from vcbench.metrics.comparison import Comparison, Outcome, flags, reasons
+from vcbench.metrics.pairwise import compare, no_reference, split_controls
+
+
+def _rows(of: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Return a kernel that averages a function of the differences, one truth at a time to bound memory."""
+
+    def kernel(delta_p: np.ndarray, delta_t: np.ndarray) -> np.ndarray:
+        return np.stack([of(delta_p - true).mean(axis=1) for true in delta_t], axis=1)
+
+    return kernel
+
+
+def mse(comparison: Comparison, gene_set: str) -> Outcome:
+    """Mean over genes of (p - t)^2."""
+    return compare(comparison, gene_set, _rows(np.square), no_reference, 1, flat_prediction=False, flat_truth=False)
+
+
+def rmse(comparison: Comparison, gene_set: str) -> Outcome:
+    """Square root of :func:`mse`."""
+    outcome = mse(comparison, gene_set)
+    return replace(outcome, values=np.sqrt(outcome.values))
+
+
+def mae(comparison: Comparison, gene_set: str) -> Outcome:
+    """Mean over genes of |p - t|."""
+    return compare(comparison, gene_set, _rows(np.abs), no_reference, 1, flat_prediction=False, flat_truth=False)
+
+
+def mse_delta(comparison: Comparison, gene_set: str) -> Outcome:
+    """Mean over genes of ((p - c_B) - (t - c_A))^2."""
+    return compare(comparison, gene_set, _rows(np.square), split_controls, 1, flat_prediction=False, flat_truth=False)
+
+
+def mae_delta(comparison: Comparison, gene_set: str) -> Outcome:
+    """Mean over genes of |(p - c_B) - (t - c_A)|."""
+    return compare(comparison, gene_set, _rows(np.abs), split_controls, 1, flat_prediction=False, flat_truth=False)
+
+
+def wmse(comparison: Comparison, gene_set: str) -> Outcome:
+    """sum w (p - t)^2 / sum w with the weights of the perturbation (metrics.md 2.10), t from cells without weights."""
+    truth = comparison.truth
+    genes = truth.gene_set(gene_set)
+    n = len(truth.ids)
+    values = np.full((n, n), np.nan)
+    for row, index in enumerate(genes.index):
+        weights = truth.weights[row, index]
+        if weights.sum() > 0:
+            error = (comparison.predicted.mean[:, index] - truth.weight_profile[row, index]) ** 2
+            values[:, row] = error @ weights / weights.sum()
+    weighted = np.array([truth.weights[row, index].sum() > 0 for row, index in enumerate(genes.index)], dtype=bool)
+    return Outcome(
+        comparison.take(values),
+        genes.size,
+        reasons(truth, (truth.n_cells < contract.MIN_CELLS_PROFILE, "few_cells"), (~weighted, "const_true")),
+        np.zeros(n, dtype=bool),
+        flags(truth.weights_shared, "weights_shared"),
+    )

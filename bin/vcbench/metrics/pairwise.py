@@ -1,0 +1,99 @@
+"""One way to compute a metric of predicted and true deltas for every pair of prediction and truth of a fold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from vcbench.metrics import contract
+from vcbench.metrics.bundle import FoldTruth
+from vcbench.metrics.comparison import Comparison, Outcome, flags, reasons
+
+#: (K, n) predicted and (T, n) true deltas of n genes -> (K, T) values.
+Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+#: Gene sets that depend on the perturbation's DE labels.
+_LISTS = ("de", "sig", "listed")
+
+
+def minimum_cells(gene_set: str) -> int:
+    """Return how many true cells a gene set needs: lists of changed genes need DE labels."""
+    return contract.MIN_CELLS_DE if gene_set.startswith(("de", "sig")) else contract.MIN_CELLS_PROFILE
+
+
+def split_controls(truth: FoldTruth) -> tuple[np.ndarray, np.ndarray]:
+    """Return (c_B, c_A), (G,) each: what is subtracted from predictions and from the truth (metrics.md 1.3.8)."""
+    return truth.control_b, truth.control_a
+
+
+def perturbed_mean(truth: FoldTruth) -> tuple[np.ndarray, np.ndarray]:
+    """Return (m, m): the mean of the training perturbations' profiles, for both sides."""
+    return truth.train_mean, truth.train_mean
+
+
+def no_reference(truth: FoldTruth) -> tuple[np.ndarray, np.ndarray]:
+    """Return zeros: raw profiles."""
+    zero = np.zeros_like(truth.control_a)
+    return zero, zero
+
+
+def compare(
+    comparison: Comparison,
+    gene_set: str,
+    kernel: Kernel,
+    references: Callable[[FoldTruth], tuple[np.ndarray, np.ndarray]],
+    minimum: int = contract.MIN_GENES_CORRELATION,
+    flat_prediction: bool = True,
+    flat_truth: bool = True,
+) -> Outcome:
+    """Return a metric of deltas on a gene set.
+
+    Parameters
+    ----------
+    kernel
+        The metric of many deltas on the same genes.
+    references
+        What is subtracted from predictions and truths.
+    minimum
+        Fewest genes for which it is defined.
+    flat_prediction, flat_truth
+        Whether a constant prediction (truth) leaves it undefined (metrics.md 1.3.4).
+    """
+    truth = comparison.truth
+    genes = truth.gene_set(gene_set)
+    reference_predicted, reference_true = references(truth)
+    n = len(truth.ids)
+    values = np.full((n, n), np.nan)
+    constant_predicted = np.zeros((n, n), dtype=bool)
+    constant_true = np.zeros(n, dtype=bool)
+    for index, rows in genes.groups:
+        if len(index) < minimum:
+            continue
+        p, t = comparison.predicted.mean[:, index], truth.profile[np.ix_(rows, index)]
+        delta_p, delta_t = p - reference_predicted[index], t - reference_true[index]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found = kernel(delta_p, delta_t)
+        if flat_prediction:
+            flat = contract.constant(delta_p, p)
+            found[flat, :] = np.nan
+            constant_predicted[:, rows] = flat[:, None]
+        if flat_truth:
+            constant_true[rows] = contract.constant(delta_t, t)
+            found[:, constant_true[rows]] = np.nan
+        values[:, rows] = found
+    from_list = gene_set.startswith(_LISTS)
+    return Outcome(
+        comparison.take(values),
+        genes.size,
+        reasons(
+            truth,
+            (truth.n_cells < minimum_cells(gene_set), "few_cells"),
+            (bool(np.isnan(reference_true).any() or np.isnan(reference_predicted).any()), "no_control"),
+            ((genes.size == 0) & from_list, "no_de"),
+            (genes.size < minimum, "few_genes"),
+            (constant_true, "const_true"),
+        ),
+        np.diagonal(constant_predicted),
+        flags(genes.short, "n_lt_k"),
+    )
