@@ -40,7 +40,8 @@ class World:
     def truth(self, out, **kwargs):
         arguments = ["--dataset", kwargs.get("dataset", self.folder / "tp53.h5ad"),
                      "--perturbations", self.folder / "tp53.perturbations.tsv", "--folds", self.folder / "folds.tsv",
-                     "--dataset-id", "tp53", "--split", "variant", "--seed", "3", "--bench-compat", "--metrics", "extended",
+                     "--dataset-id", "tp53", "--split", "variant", "--seed", "3", "--bench-compat",
+                     "--metrics", "extended",
                      "--out-dir", out]  # fmt: skip
         truth_cli.main([str(item) for item in arguments])
         return out / "tp53.variant.truth.h5ad", out / "tp53.variant.de.parquet"
