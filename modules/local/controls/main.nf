@@ -13,7 +13,6 @@ process CONTROLS_ENCODE {
 
     output:
     tuple val(meta), path('*.vectors.h5ad'), emit: vectors
-    tuple val("${task.process}"), eval('vcb_versions.py anndata numpy'), topic: versions
 
     script:
     def args = task.ext.args ?: ''

@@ -1,39 +1,41 @@
 process ESM2_ENCODE {
     tag "${meta.id}"
-    label 'process_medium'
+    label 'process_plm'
     label 'process_gpu'
     label 'may_fail'
+    memory { 1.GB * meta.memory_gb * task.attempt }
     conda "${moduleDir}/environment.yml"
     container 'ghcr.io/variantcellbench/esm2:0.1.0'
+    storeDir { meta.store }
 
     input:
-    tuple val(meta), path(perturbations), path(proteins), path(weights, stageAs: 'weights/*')
-    val settings
+    tuple val(meta), val(settings), val(code), path(perturbations), path(proteins), path(weights, stageAs: 'weights/*'), path(known, stageAs: 'known/*'), path(msas, stageAs: 'msas/*')
     path assets, stageAs: 'assets/*'
-    val code
 
     output:
-    tuple val(meta), path('*.vectors.h5ad'), emit: vectors
-    tuple val("${task.process}"), eval('vcb_versions.py anndata numpy safetensors torch transformers'), topic: versions
+    tuple val(meta), path("${meta.id}.${meta.shard}.vectors.h5ad"), path("${meta.id}.${meta.shard}.keys.txt"), emit: vectors
 
     script:
     def args = task.ext.args ?: ''
+    def alignments = msas ? "--msas ${msas}" : ''
     """
     # code ${code}
     vcb_encode.py \\
-        --encoders ${meta.encoders.join(' ')} \\
-        --weights weights \\
+        --encoders ${meta.id} \\
+        --weights ${weights} \\
         --perturbations ${perturbations} \\
         --proteins ${proteins} \\
-        --threads ${task.cpus} \\
+        --known ${known} \\
+        --shard ${meta.shard} \\
         --settings '${settings}' \\
+        --threads ${task.cpus} \\
         --assets assets \\
-        ${args} \\
+        ${alignments} ${args} \\
         --out-dir .
     """
 
     stub:
     """
-    touch ${meta.encoders.collect { name -> "${name}.vectors.h5ad" }.join(' ')}
+    touch ${meta.id}.${meta.shard}.vectors.h5ad ${meta.id}.${meta.shard}.keys.txt
     """
 }

@@ -3,9 +3,11 @@
 //
 
 include { SIMULATE         } from '../../../modules/local/simulate/main'
-include { checkOutdir      } from './parameters'
+include { catalogue        } from './parameters'
+include { checkAlignments  } from './weights'
 include { checkParameters  } from './parameters'
-include { checkWeights     } from './parameters'
+include { checkWeights     } from './weights'
+include { checkWritable    } from './parameters'
 include { chosenEncoders   } from './parameters'
 include { codeDigest       } from './code'
 include { helpText         } from './parameters'
@@ -32,7 +34,11 @@ workflow PIPELINE_INITIALISATION {
     listed('strategies', ['alt', 'diff', 'ref'])
     listed('splits', ['variant', 'position'])
     checkWeights('encoders', chosenEncoders())
-    checkOutdir()
+    checkAlignments(chosenEncoders())
+    checkWritable('outdir')
+    if (!workflow.stubRun && chosenEncoders().any { name -> catalogue('encoders').entries[name].weights }) {
+        checkWritable('store')
+    }
 
     def simulated = params.simulate ? [[id: 'simulated_tp53']] : []
     SIMULATE(

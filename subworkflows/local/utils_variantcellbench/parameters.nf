@@ -135,40 +135,23 @@ def listed(name, known) {
     return items.unique()
 }
 
-// Stop when a checkpoint is missing or its licence was not accepted, before any task starts
-def checkWeights(kind, names) {
-    def entries = catalogue(kind).entries
-    names.findAll { name -> entries[name].weights }.each { name ->
-        def weights = entries[name].weights
-        if (entries[name].noncommercial && !params.accept_noncommercial) {
-            stopWith("--${kind} ${name}: licence ${entries[name].licence} forbids commercial use | add --accept_noncommercial to accept it")
-        }
-        if (!params.weights) {
-            stopWith("--${kind} ${name}: weights needed | give --weights DIR with ${weights.folder}/${weights.files.join(', ')} from ${weights.source} (revision ${weights.revision}), or choose --${kind} controls")
-        }
-        weights.files.findAll { item -> !file("${params.weights}/${weights.folder}/${item}").exists() }.each { item ->
-            stopWith("--weights: file not found | ${params.weights}/${weights.folder}/${item} (${name}) | get it from ${weights.source}, revision ${weights.revision}")
-        }
-    }
-}
-
-// Stop when results cannot be written
-def checkOutdir() {
-    def outdir = file(params.outdir)
-    if (outdir.scheme != 'file') {
+// Stop when a folder that a parameter names cannot be written
+def checkWritable(name) {
+    def folder = file(params[name])
+    if (folder.scheme != 'file') {
         return null
     }
-    if (outdir.exists() && !outdir.isDirectory()) {
-        stopWith("--outdir: not a folder | ${params.outdir}")
+    if (folder.exists() && !folder.isDirectory()) {
+        stopWith("--${name}: not a folder | ${params[name]}")
     }
-    def probe = outdir.resolve('.vcb_write_test')
+    def probe = folder.resolve('.vcb_write_test')
     try {
-        outdir.mkdirs()
+        folder.mkdirs()
         probe.text = ''
         probe.delete()
     }
     catch (IOException _problem) {
-        stopWith("--outdir: cannot be written | ${params.outdir}")
+        stopWith("--${name}: cannot be written | ${params[name]}")
     }
     return null
 }

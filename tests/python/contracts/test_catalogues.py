@@ -17,7 +17,7 @@ MODELS, ENCODERS = (yaml.safe_load((PROJECT / "assets" / f"{name}.yml").read_tex
 def test_groups_name_existing_entries(catalogue: dict) -> None:
     for group, names in catalogue["groups"].items():
         assert set(names) <= set(catalogue["entries"]), group
-    assert set(catalogue["groups"]["all"]) == set(catalogue["entries"])
+    assert {name for names in catalogue["groups"].values() for name in names} == set(catalogue["entries"])
     assert not set(catalogue["groups"]) & set(catalogue["entries"])
 
 
@@ -43,12 +43,14 @@ def test_model_is_complete(name: str) -> None:
 @pytest.mark.parametrize("name", ENCODERS["entries"])
 def test_encoder_is_complete(name: str) -> None:
     entry = ENCODERS["entries"][name]
-    assert (PROJECT / "docs" / "encoders" / f"{name}.md").is_file()
+    pages = (name, entry["process"].lower().removesuffix("_encode"))  # sizes of one network may share a page
+    assert any((PROJECT / "docs" / "encoders" / f"{page}.md").is_file() for page in pages)
     scripts = "".join(path.read_text() for path in (PROJECT / "modules" / "local").glob("*/main.nf"))
     assert f"process {entry['process']} {{" in scripts
     if entry["class"] == "plm":
-        assert {"folder", "source", "revision", "files"} <= set(entry["weights"])
-        assert re.fullmatch(r"[0-9a-f]{40}", entry["weights"]["revision"])
+        assert {"folder", "source", "files"} <= set(entry["weights"])
+        assert re.fullmatch(r"[0-9a-f]{40}|", entry["weights"].get("revision", ""))
+        assert entry["memory_gb"] > 0
         assert "licence" in entry and "citation" in entry and "noncommercial" in entry
 
 
@@ -57,6 +59,21 @@ def declaration(path: Path) -> str:
     text = re.sub(r"[A-Z0-9]+_(TRAIN|PREDICT)", r"X_\1", path.read_text())
     own = re.compile(r"^\s*(label|conda|container) |topic: versions")
     return "\n".join(line for line in text.splitlines() if not own.search(line))
+
+
+def test_encoder_modules_hold_the_same_contract() -> None:
+    """Inputs, outputs, script and stub of every protein language model's process are the same, and so are the images."""
+    processes = {entry["process"] for entry in ENCODERS["entries"].values() if "family" in entry}
+    folders = [PROJECT / "modules" / "local" / name.removesuffix("_ENCODE").lower() for name in sorted(processes)]
+    assert len(folders) >= 6
+    scripts = {re.sub(r"process \w+ |'ghcr\S+'", "", (folder / "main.nf").read_text()) for folder in folders}
+    assert len(scripts) == 1
+    for name in ("environment.yml", "requirements.txt"):
+        assert len({(folder / name).read_text() for folder in folders}) == 1, name
+    assert len({(folder / "Dockerfile").read_text().split("\n", 1)[1] for folder in folders}) == 1
+    workflow = (PROJECT / "subworkflows" / "local" / "encode" / "main.nf").read_text()
+    for process in processes:
+        assert f"({process}(ofProcess(ch_new, '{process}'), assets)" in workflow
 
 
 @pytest.mark.parametrize("part", ["train", "predict"])
@@ -74,7 +91,9 @@ def test_every_process_has_image_label_and_versions() -> None:
         process = re.search(r"process (\w+) \{", text).group(1)
         assert re.search(r"^    container '[a-z0-9./_-]+:[0-9.]+'$", text, re.M), process
         assert re.search(r"^    label '", text, re.M), process
-        assert ("topic: versions" in text) != (process in without_versions), process
+        # the software of an encoder comes with its vectors, and DERIVE passes it on
+        silent = process in without_versions or process.endswith("_ENCODE") or "storeDir" in text
+        assert ("topic: versions" in text) != silent, process
         assert re.search(r"^    stub:", text, re.M) or process == "PLAN", process
 
 
