@@ -1,12 +1,14 @@
 """The MSA Transformer (Rao et al., ICML 2021): attention over rows with tied weights, then over columns, then an FFN.
 
 Written for one question: the states of the first row. Names of parameters are those of fair-esm's `MSATransformer`,
-whose output the tests compare. Weights of attention are never kept, and those over columns are never held at all.
+whose output the tests compare. Weights of attention are never kept, and those over columns are never held at all;
+a layer works through the alignment in pieces, so that memory beside the states does not grow with its depth.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +16,7 @@ from torch import nn
 
 from vcbench.encoders.esm_msa.tokens import PAD
 
-#: Tokens whose feed-forward activations are held at a time.
+#: Tokens that a layer works on at a time (times the batch): bounds the memory beside the states themselves.
 CHUNK = 2**14
 
 
@@ -35,16 +37,16 @@ class _Attention(nn.Module):
 class RowAttention(_Attention):
     """Attention along the sequence, with one (C, C) map for all rows: logits are summed over them."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, R, C, D) -> (B, R, C, D): softmax_j(sum_r q_ri k_rj / sqrt(R d)) v_rj."""
-        rows, width = x.shape[1], x.shape[3]
-        scale = (width // self.heads * rows) ** -0.5
+    def logits(self, x: torch.Tensor, rows: int) -> torch.Tensor:
+        """(B, some rows, C, D) -> (B, heads, C, C): what these rows add to sum_r q_ri k_rj / sqrt(R d)."""
+        scale = (x.shape[-1] // self.heads * rows) ** -0.5
         query = self._all_rows(self.q_proj(x) * scale)
-        logits = query @ self._all_rows(self.k_proj(x)).transpose(-1, -2)
-        del query
-        attention = logits.softmax(-1)
+        return query @ self._all_rows(self.k_proj(x)).transpose(-1, -2)
+
+    def forward(self, x: torch.Tensor, attention: torch.Tensor) -> torch.Tensor:
+        """(B, some rows, C, D), (B, heads, C, C) -> (B, some rows, C, D): sum_j attention_ij v_rj."""
         context = attention @ self._all_rows(self.v_proj(x))
-        context = context.unflatten(-1, (rows, -1)).permute(0, 3, 2, 1, 4).flatten(-2)
+        context = context.unflatten(-1, (x.shape[1], -1)).permute(0, 3, 2, 1, 4).flatten(-2)
         return self.out_proj(context)
 
     def _all_rows(self, states: torch.Tensor) -> torch.Tensor:
@@ -97,10 +99,18 @@ class Layer(nn.Module):
     def forward(self, x: torch.Tensor, rows: int) -> torch.Tensor:
         """(B, R, C, D) -> (B, rows, C, D); what the later rows would become is not computed. Changes ``x``."""
         row, column, feed = self.row_self_attention, self.column_self_attention, self.feed_forward_layer
-        x += row.layer(row.layer_norm(x))
+        depth, columns = x.shape[1:3]
+        some_rows, some_columns = max(1, CHUNK // columns), max(1, CHUNK // depth)
+        logits: Any = 0
+        for block in x.split(some_rows, dim=1):
+            logits = logits + row.layer.logits(row.layer_norm(block), depth)
+        attention = logits.softmax(-1)
+        for block in x.split(some_rows, dim=1):
+            block += row.layer(row.layer_norm(block), attention)
+        for block in x.split(some_columns, dim=2):
+            block[:, :rows] += column.layer(column.layer_norm(block), rows)
         out = x[:, :rows]
-        out += column.layer(column.layer_norm(x), rows)
-        for block in out.split(max(1, CHUNK // x.shape[2]), dim=1):
+        for block in out.split(some_rows, dim=1):
             block += feed.layer(feed.layer_norm(block))
         return out
 
