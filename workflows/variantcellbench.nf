@@ -73,7 +73,7 @@ workflow VARIANTCELLBENCH {
 
     EVALUATE(ch_folds, PREDICT.out.predicted, TRAIN.out.trained, PLAN.out.plan, ch_units)
 
-    WRITE_REPORT(EVALUATE.out.tables, PREPARE_DATASETS.out.quality, PREPARE_DATASETS.out.leakage, PREPARE_DATASETS.out.perturbations)
+    WRITE_REPORT(EVALUATE.out.tables, PREPARE_DATASETS.out.quality, PREPARE_DATASETS.out.leakage, PREPARE_DATASETS.out.perturbations, ENCODE.out.encodings)
 
     emit:
     tables = EVALUATE.out.tables // channel: path(tables)

@@ -11,6 +11,7 @@ import yaml
 from vcbench.core import catalogue, cli
 from vcbench.report import (
     cost,
+    encoders,
     failures,
     folds,
     glossary,
@@ -34,6 +35,7 @@ MODULES = {
     summary.MODULE: "",
     "vcb_failed": "Every unit was planned before the run began; those without a result are listed here",
     "vcb_folds": "What each fold was trained and tested on, and how much of the test set training had a hint of",
+    encoders.MODULE: "The vectors models were given: whose they are, and whether something is wrong with them",
     quality.MODULE: "What came in, what was kept, and what was left out",
     cost.MODULE: "What each model cost on the machine of this run",
     glossary.MODULE: "Every metric, model, encoder and split of this run in one line",
@@ -63,6 +65,7 @@ def build(data: inputs.Inputs, assets: Path) -> list[section.Section]:
     found += [
         failures.section(data),
         folds.section(data),
+        *encoders.sections(data),
         *quality.sections(data),
         *cost.sections(data),
         *glossary.sections(data),
@@ -85,7 +88,8 @@ def main(argv: Sequence[str]) -> None:
         "Write the report as MultiQC custom content.",
         "example:\n"
         "  vcb_report.py --tables results/tables --quality *.quality.tsv --leakage *.leakage.tsv \\\n"
-        "      --perturbations *.perturbations.tsv --run run.json --versions versions.tsv --out-dir report\n"
+        "      --perturbations *.perturbations.tsv --encoders encoder_*.tsv --run run.json \\\n"
+        "      --versions versions.tsv --out-dir report\n"
         f"  multiqc -c assets/multiqc_config.yml -c report/{RUN_CONFIG} report",
     )
     parser.add_argument(
@@ -97,6 +101,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--quality", type=Path, nargs="*", default=[], help="<dataset>.quality.tsv files")
     parser.add_argument("--leakage", type=Path, nargs="*", default=[], help="<dataset>.leakage.tsv files")
     parser.add_argument("--perturbations", type=Path, nargs="*", default=[], help="<dataset>.perturbations.tsv files")
+    parser.add_argument("--encoders", type=Path, nargs="*", default=[], help="encoder_*.tsv of vcb_encoder_qc.py")
     parser.add_argument("--versions", type=Path, help="TSV of process, software, version")
     parser.add_argument("--run", type=Path, required=True, help="run.json: facts of the run")
     parser.add_argument("--assets", type=Path, default=catalogue.ASSETS, help="folder of the catalogues and templates")
@@ -110,6 +115,7 @@ def main(argv: Sequence[str]) -> None:
         options.versions,
         options.run,
         options.assets,
+        options.encoders,
     )
     options.out_dir.mkdir(parents=True, exist_ok=True)
     sections = build(data, options.assets)

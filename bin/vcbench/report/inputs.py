@@ -6,7 +6,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +53,25 @@ _REQUIRED = {
     ),
 }
 
+#: Columns of `encoder_<name>.tsv` that the report needs.
+_ENCODER_TABLES = {
+    "quality": (
+        "dataset", "encoder", "strategy", "n", "dimensions", "n_duplicates", "norm_q05", "norm_median", "norm_q95",
+        "relative_spread", "effective_rank", "effective_rank_max", "pc1_share", "not_own_reference", "flags",
+        "undefined", "position_agreement", "severity_agreement", "domain_agreement",
+    ),
+    "similarity": ("dataset", "strategy", "encoder_a", "encoder_b", "cka", "undefined"),
+    "map": ("dataset", "encoder", "strategy", "perturbation", "x", "y", "x_share", "y_share", "zero_shot_llr"),
+    "provenance": ("encoder", "licence", "noncommercial", "url", "revision", "weights_sha256", "official_size"),
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Inputs:
-    """The tables of a run by name; `quality` and `perturbations` by dataset id."""
+    """The tables of a run by name; `quality` and `perturbations` by dataset id.
+
+    `encoders` holds the tables of vcb_encoder_qc.py (quality, similarity, map, provenance); none when it failed.
+    """
 
     plan: list[Row]
     leaderboard: list[Row]
@@ -68,6 +83,7 @@ class Inputs:
     run: dict[str, Any]
     scores: Path
     names: Names
+    encoders: dict[str, list[Row]] = field(default_factory=dict)
 
     def panels(self) -> list[tuple[str, str]]:
         """Return the planned (dataset, split) pairs, sorted; a panel without any result is among them."""
@@ -87,6 +103,11 @@ def _by_dataset(paths: Iterable[Path], required: Sequence[str]) -> dict[str, lis
     return {path.name.split(".")[0]: read_tsv(path, required) for path in sorted(paths, key=lambda path: path.name)}
 
 
+def _encoder_tables(paths: Sequence[Path]) -> dict[str, list[Row]]:
+    names = {path.name.removeprefix("encoder_").removesuffix(".tsv"): path for path in paths}
+    return {name: read_tsv(names[name], columns) for name, columns in _ENCODER_TABLES.items() if name in names}
+
+
 def read(
     tables: Path,
     quality: Sequence[Path],
@@ -95,6 +116,7 @@ def read(
     versions: Path | None,
     run: Path,
     assets: Path,
+    encoders: Sequence[Path] = (),
 ) -> Inputs:
     """Read the inputs; raises :class:`InputError` naming the file and what it lacks."""
     loaded = {}
@@ -119,7 +141,8 @@ def read(
         versions=read_tsv(versions, ("process", "software", "version")) if versions else [],
         run=facts,
         scores=tables / "scores.parquet",
-        names=Names.load(assets),
+        names=Names.load(assets, {row["encoder"] for row in loaded["plan"]}),
+        encoders=_encoder_tables(encoders),
     )
 
 

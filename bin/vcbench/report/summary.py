@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from vcbench.report import leaderboard, verdict
+from vcbench.report import encoder_flags, leaderboard, verdict
 from vcbench.report.inputs import Inputs
 from vcbench.report.panel import Contrast, Panel
 from vcbench.report.section import Section
@@ -25,6 +25,7 @@ def section(inputs: Inputs, panels: list[Panel], css: str) -> Section:
 {facts(inputs)}
 {caveats(inputs)}
 {failures(inputs)}
+{vectors(inputs)}
 <div class="vcb-cards">
 {cards}
 </div>
@@ -122,6 +123,22 @@ def failures(inputs: Inputs) -> str:
     return (
         f'<div class="vcb-alert"><b>{ok} of {count(total, "unit")} succeeded; {escape(bad)}.</b> '
         f'{escape(worst)}. <a href="#vcb_failed">See what failed and why</a>.</div>'
+    )
+
+
+def vectors(inputs: Inputs) -> str:
+    """Return one line on encoders whose vectors have a fault."""
+    faults: dict[str, list[str]] = {}
+    for row in inputs.encoders.get("quality", []):
+        for flag, on_purpose in encoder_flags.of(row, inputs):
+            if flag.fault and not on_purpose and flag.name not in faults.setdefault(row["encoder"], []):
+                faults[row["encoder"]].append(flag.name)
+    texts = [f"{inputs.names.encoder(name)}: {listing(flags)}" for name, flags in sorted(faults.items()) if flags]
+    if not texts:
+        return ""
+    return (
+        f'<div class="vcb-alert"><b>{count(len(texts), "encoder")} with a fault.</b> {escape("; ".join(texts))}. '
+        '<a href="#vcb_encoders">See what that means</a>.</div>'
     )
 
 

@@ -8,6 +8,7 @@ process REPORT {
     path quality, stageAs: 'quality/*'
     path leakage, stageAs: 'leakage/*'
     path perturbations, stageAs: 'perturbations/*'
+    path encoders, stageAs: 'encoders/*'
     val run
     val versions
     path assets, stageAs: 'assets/*'
@@ -30,6 +31,7 @@ process REPORT {
         --quality quality/* \\
         --leakage leakage/* \\
         --perturbations perturbations/* \\
+        --encoders encoders/* \\
         --run run.json \\
         --versions versions.tsv \\
         --assets assets \\

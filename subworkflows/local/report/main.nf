@@ -2,6 +2,7 @@
 // REPORT: tables -> one page a reader understands in ten seconds
 //
 
+include { ENCODER_QC } from '../../../modules/local/encoder_qc/main'
 include { MULTIQC    } from '../../../modules/nf-core/multiqc/main'
 include { REPORT     } from '../../../modules/local/report/main'
 include { codeDigest } from '../utils_variantcellbench/code'
@@ -28,8 +29,14 @@ workflow WRITE_REPORT {
     ch_quality       // channel: path(quality)
     ch_leakage       // channel: path(leakage)
     ch_perturbations // channel: path(perturbations)
+    ch_encodings     // channel: path(dataset.encoder.strategy.h5ad)
 
     main:
+    ENCODER_QC(
+        ch_encodings.collect(sort: { encoding -> encoding.name }),
+        ch_perturbations.collect(sort: { table -> table.name }),
+        codeDigest(['vcb_encoder_qc.py']),
+    )
     ch_versions = channel.topic('versions')
         .unique()
         .toSortedList { left, right -> left.join(' ') <=> right.join(' ') }
@@ -40,6 +47,7 @@ workflow WRITE_REPORT {
         ch_quality.collect(sort: { table -> table.name }),
         ch_leakage.collect(sort: { table -> table.name }),
         ch_perturbations.collect(sort: { table -> table.name }),
+        ENCODER_QC.out.tables.ifEmpty([]),
         runFacts(),
         ch_versions,
         channel.fromList(['models.yml', 'encoders.yml', 'metrics.yml', 'methods_description_template.yml', 'report.css']).map { name -> file("${projectDir}/assets/${name}") }.collect(),

@@ -187,7 +187,7 @@ def write(folder: Path, alt: dict[str, np.ndarray], ref: dict[str, np.ndarray], 
     facts = {"encoder_id": "esm2_650m", "licence": "MIT", "n_passes": 31, "sequence_sha256": ["5e9"]} | facts
     stack = [np.array([each[name] for name in alt], dtype=np.float32) for each in (ref, alt)]
     columns = tuple(f"dim_{i}" for i in range(width))
-    vectors = derive.Vectors(facts["encoder_id"], *stack, columns, {}, facts)
+    vectors = derive.Vectors(facts["encoder_id"], *stack, columns, {}, facts, np.zeros(width, np.float32))
     data = derive.Dataset("tp53", tuple(rows), tuple(alt))
     folder.mkdir(parents=True, exist_ok=True)
     derive.write_all(data, vectors, strategies, folder)
@@ -362,6 +362,17 @@ def test_strategy_ref_has_one_row_per_residue(tmp_path: Path) -> None:
     assert of_alt["own_reference_n"] == "30" and {row["strategy"] for row in found["map"]} == {"alt"}
 
 
+def test_pooled_variants_of_a_protein_share_one_reference(tmp_path: Path) -> None:
+    """Pooling mean: REF is of the protein, not of the residue; ALT vectors around it in all directions."""
+    wild = np.full(12, 7.0)
+    alt = {name: wild if name.endswith(("=", "WT")) else wild + np.eye(12)[k % 12] * (1 + k / 90) * (-1) ** (k // 12)
+           for k, name in enumerate(NAMES)}  # fmt: skip
+    found = run(tmp_path, write(tmp_path, alt, dict.fromkeys(NAMES, wild), ("alt", "ref"), pooling="mean"))
+    of_alt, of_ref = found["quality"]
+    assert of_ref["n"] == "1" and of_ref["flags"] == ""
+    assert 0 < float(of_alt["not_own_reference"]) < 0.7 and of_alt["own_reference_n"] == "30"
+
+
 def test_scores_stand_in_the_map(tmp_path: Path) -> None:
     table = write(tmp_path, *drawn())
     score = {name: np.array([float(k)]) for k, name in enumerate(NAMES)}
@@ -380,7 +391,7 @@ def test_the_shuffled_control_is_checked_as_what_it_holds(tmp_path: Path) -> Non
     data = derive.read_dataset(table)
     stack = [np.array([each[row["labels"]] for row in data.rows], dtype=np.float32) for each in (ref, alt)]
     facts = {"encoder_id": "esm2_650m", "n_passes": 31}
-    vectors = derive.Vectors("esm2_650m", *stack, tuple(f"dim_{i}" for i in range(12)), {}, facts)
+    vectors = derive.Vectors("esm2_650m", *stack, tuple(f"dim_{i}" for i in range(12)), {}, facts, np.zeros(12))
     dealt, owners = derive.shuffle(data, vectors, seed=0)
     derive.write_all(data, dealt, ("alt", "diff"), tmp_path, owners)
     quality = {(row["encoder"], row["strategy"]): row for row in run(tmp_path, table)["quality"]}
@@ -400,7 +411,7 @@ def test_gene_data(tmp_path: Path) -> None:
     ]  # fmt: skip
     alt = np.eye(12, dtype=np.float32)
     facts = {"encoder_id": "onehot", "n_passes": 0}
-    vectors = derive.Vectors("onehot", np.zeros_like(alt), alt, tuple(names), {}, facts)
+    vectors = derive.Vectors("onehot", np.zeros_like(alt), alt, tuple(names), {}, facts, np.zeros(12))
     derive.write_all(derive.Dataset("norman", tuple(rows), tuple(names)), vectors, ("alt", "diff"), tmp_path)
     table = tmp_path / "norman.perturbations.tsv"
     pd.DataFrame(rows).to_csv(table, sep="\t", index=False)

@@ -36,6 +36,7 @@ class Run:
     failed: tuple[tuple[str, str, str, int], ...] = (("tp53_screen", "sclambda", "physchem", 2),)
     fail_models: tuple[str, ...] = ()
     no_ceiling: bool = False
+    encoder_tables: dict[str, list[dict[str, object]]] = field(default_factory=dict)
 
     def write(self, folder: Path, seed: int = 0) -> dict[str, list[str]]:
         """Write all files and return the arguments of vcb_report.py."""
@@ -71,6 +72,10 @@ class Run:
                 path = folder / f"{name}.{option.lstrip('-')}.tsv"
                 _tsv(table, path)
                 arguments[option].append(str(path))
+        if self.encoder_tables:
+            arguments["--encoders"] = [str(folder / f"encoder_{name}.tsv") for name in self.encoder_tables]
+            for name, rows in self.encoder_tables.items():
+                _tsv(pd.DataFrame(rows), folder / f"encoder_{name}.tsv")
         (folder / "run.json").write_text(json.dumps(_run_facts(), indent=1))
         versions = [("ESM2_ENCODE", "torch", "2.11.0"), ("SCORE", "illico", "0.6.0"), ("SCORE", "python", "3.11.9")]
         _tsv(pd.DataFrame(versions, columns=["process", "software", "version"]), folder / "versions.tsv")

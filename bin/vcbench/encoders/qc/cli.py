@@ -14,7 +14,7 @@ from vcbench.core.errors import InputError
 from vcbench.core.tables import write_tsv
 from vcbench.encoders.qc import map as maps
 from vcbench.encoders.qc import origin, quality, similarity
-from vcbench.encoders.qc.encodings import ALT, Row, key, read, read_perturbations
+from vcbench.encoders.qc.encodings import ALT, DIFF, Row, key, read, read_perturbations
 
 log = logging.getLogger(__name__)
 
@@ -66,13 +66,16 @@ def _scores(paths: Sequence[Path], perturbations: Mapping[str, Mapping[str, Row]
     """Return {dataset: {perturbation: zero-shot LLR}} of the datasets that have it."""
     found = {}
     for path in paths:
-        if key(path)[1:] == (SCORE_ENCODER, ALT):
+        dataset, encoder, strategy = key(path)
+        if encoder == SCORE_ENCODER and strategy in (ALT, DIFF) and dataset not in found:
             encoding = read(path, perturbations)
             if encoding.matrix.shape[1] != 1:
                 raise InputError(
                     "not a single score per variant", where=str(path), found=f"{encoding.matrix.shape[1]} columns"
                 )
-            found[encoding.dataset] = dict(zip(encoding.names, map(float, encoding.matrix[:, 0]), strict=True))
+            # its REF is zero, so that DIFF is minus the score
+            values = encoding.matrix[:, 0] * (1 if strategy == ALT else -1) + 0.0
+            found[dataset] = dict(zip(encoding.names, map(float, values), strict=True))
     return found
 
 

@@ -33,6 +33,8 @@ class Encoding:
         (n,) rows of `<dataset>.perturbations.tsv` of these perturbations.
     owners
         (n,) rows of the perturbations whose vectors these are: another one's for the shuffled control, else `rows`.
+    references
+        (n,) names of the reference vectors: rows with the same one have the same REF; empty for genes and wild types.
     """
 
     dataset: str
@@ -42,6 +44,7 @@ class Encoding:
     matrix: np.ndarray
     rows: tuple[Row, ...]
     owners: tuple[Row, ...]
+    references: tuple[str, ...]
     facts: Mapping[str, Any]
 
     @property
@@ -107,7 +110,8 @@ def read(path: Path, perturbations: Mapping[str, Mapping[str, Row]]) -> Encoding
             where=str(path),
             found=", ".join(missing[:5]),
         )
-    matrix = adata[names].X
+    matrix, facts = adata[names].X, h5ad.provenance(adata)
+    windows = list(obs["window_start"].astype(str)) if "window_start" in obs else [""] * len(names)
     return Encoding(
         dataset,
         encoder,
@@ -116,8 +120,14 @@ def read(path: Path, perturbations: Mapping[str, Mapping[str, Row]]) -> Encoding
         np.asarray(matrix.toarray() if hasattr(matrix, "toarray") else matrix, dtype=np.float64),
         tuple(known[name] for name in names),
         tuple(known[name] for name in owners),
-        h5ad.provenance(adata),
+        tuple(map(_reference_name, (known[name] for name in owners), windows, [facts.get("pooling")] * len(names))),
+        facts,
     )
+
+
+def _reference_name(row: Row, window: str, pooling: str | None) -> str:
+    """Return the name of a variant's REF: of its residue, or under pooling ``mean`` of its protein's window."""
+    return f"{row['sequence_sha256']}:{window}" if place(row) and pooling == "mean" else place(row)
 
 
 def reference(encodings: Mapping[str, Encoding]) -> np.ndarray | None:

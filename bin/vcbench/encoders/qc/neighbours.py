@@ -112,17 +112,17 @@ def _mutual(graph: Nearest) -> float:
     return float(np.sum(np.where(there[partner] == back, graph.weight * graph.weight[partner], 0.0)))
 
 
-def nearest_is_own_reference(alt: np.ndarray, ref: np.ndarray, places: Sequence[str]) -> np.ndarray:
-    """Return (n,) bool: no other ALT vector and no other residue's REF is nearer to ALT than its own REF, nor as near.
+def nearest_is_own_reference(alt: np.ndarray, ref: np.ndarray, references: Sequence[str]) -> np.ndarray:
+    """Return (n,) bool: no other ALT vector and no other REF is nearer to ALT than its own REF, nor as near.
 
-    `alt` and `ref` are (n, D), `places` names the residue of each row; rows of one residue have one REF.
+    `alt` and `ref` are (n, D), `references` names the REF of each row (its residue).
     """
     mean = alt.mean(axis=0)
     alt, ref = alt - mean, ref - mean
     tolerance = TIE * float(np.mean(np.sum(alt**2, axis=1)) + np.mean(np.sum(ref**2, axis=1)))
-    first = {name: row for row, name in reversed(list(enumerate(places)))}
-    residues = sorted(first.values())
-    of_residue = np.array([places[row] for row in residues], dtype=object)
+    first = {name: row for row, name in reversed(list(enumerate(references)))}
+    distinct = sorted(first.values())
+    names = np.array([references[row] for row in distinct], dtype=object)
     result = np.zeros(len(alt), dtype=bool)
     for start in range(0, len(alt), BLOCK):
         part = slice(start, start + BLOCK)
@@ -130,7 +130,7 @@ def nearest_is_own_reference(alt: np.ndarray, ref: np.ndarray, places: Sequence[
         among_alt = distances(alt[part], alt)
         rows = np.arange(len(among_alt))
         among_alt[rows, start + rows] = math.inf
-        among_ref = distances(alt[part], ref[residues])
-        among_ref[np.array(places[part], dtype=object)[:, None] == of_residue[None, :]] = math.inf
+        among_ref = distances(alt[part], ref[distinct])
+        among_ref[np.array(references[part], dtype=object)[:, None] == names[None, :]] = math.inf
         result[part] = own + tolerance < np.minimum(among_alt.min(axis=1), among_ref.min(axis=1))
     return result

@@ -11,7 +11,7 @@ FACTS = (
     "licence", "noncommercial", "url", "revision", "weights_sha256", "official_size", "n_parameters", "library",
     "torch", "transformers", "dtype_checkpoint", "dtype_compute", "attn_impl", "layer", "after_final_norm", "pooling",
     "diff_sign", "prefix", "residue_replacements", "token_layout", "window_policy", "max_residues", "msa", "n_passes",
-    "device", "deterministic", "base_encoder", "shuffle_seed", "settings", "seed", "pipeline_version",
+    "device", "deterministic", "base_encoder", "shuffle_seed", "settings", "seed", "pipeline_version", "caveat",
 )  # fmt: skip
 COLUMNS = ("encoder", "datasets", "n_sequences", *FACTS)
 

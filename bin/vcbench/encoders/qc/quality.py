@@ -38,7 +38,7 @@ class Examined:
     encoding
         The encoding.
     used
-        (m,) indices of the rows compared: changed perturbations; strategy `ref`: the first of each residue.
+        (m,) indices of the rows compared: changed perturbations; strategy `ref`: the first of each reference vector.
     parts
         Principal components of these rows; None when a value is not finite or there are no two rows.
     """
@@ -49,19 +49,18 @@ class Examined:
 
     @property
     def names(self) -> list[str]:
-        """Names of the rows compared: perturbations, for strategy `ref` residues."""
-        rows = self.encoding.owners if self.encoding.strategy == REF else self.encoding.rows
-        return [place(rows[i]) or self.encoding.names[i] if self.encoding.strategy == REF else self.encoding.names[i]
+        """Names of the rows compared: perturbations, for strategy `ref` reference vectors."""
+        return [(self.encoding.references[i] if self.encoding.strategy == REF else "") or self.encoding.names[i]
                 for i in self.used]  # fmt: skip
 
 
 def examine(encoding: Encoding) -> Examined:
     """Return the rows to compare and their principal components."""
     used = np.flatnonzero(encoding.changed)
-    if encoding.strategy == REF:  # one vector per residue: variants of a residue share it by definition
+    if encoding.strategy == REF:  # variants of a residue share it by definition
         first: dict[str, int] = {}
         for row in used:
-            first.setdefault(place(encoding.owners[row]) or encoding.names[row], int(row))
+            first.setdefault(encoding.references[row] or encoding.names[row], int(row))
         used = np.array(sorted(first.values()), dtype=int)
     matrix = encoding.matrix[used]
     usable = len(used) > 1 and bool(np.isfinite(matrix).all())
@@ -145,8 +144,8 @@ def _own_reference(facts: dict, reasons: dict, encoding: Encoding, encodings: Ma
         reasons[name] = "values that are not finite"
     else:
         rows = np.flatnonzero(encoding.changed)
-        places = [place(encoding.owners[i]) for i in rows]
-        own = neighbours.nearest_is_own_reference(encoding.matrix[rows], ref[rows], places)
+        of_row = [encoding.references[i] for i in rows]
+        own = neighbours.nearest_is_own_reference(encoding.matrix[rows], ref[rows], of_row)
         facts[name], facts["own_reference_n"] = float(1 - own.mean()), len(rows)
 
 
