@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,9 @@ from vcbench.core.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-#: Bytes read through a memory map before it is opened anew: pages once read stay in memory as long as the map lives.
-MAPPED = 256 << 20
+#: Bytes read through a memory map before it is opened anew, at least, and as a part of the file: pages once read stay
+#: in memory as long as the map lives, but opening costs time.
+MAPPED, MAPPED_PART = 8 << 20, 1 / 64
 
 
 class TorchArchive:
@@ -26,7 +28,7 @@ class TorchArchive:
         self.path, self.hint = path, hint
         self.mapped = is_zip(path)
         self._tensors, self.extra = self._open()
-        self._read = 0
+        self._read, self._limit = 0, max(MAPPED, path.stat().st_size * MAPPED_PART)
 
     @property
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -35,7 +37,8 @@ class TorchArchive:
 
     def tensor(self, name: str) -> torch.Tensor:
         """Return one tensor; what was read before is dropped from memory now and then, unless it is still in use."""
-        if self.mapped and self._read > MAPPED:
+        if self.mapped and self._read > self._limit:
+            self._tensors = {}
             self._tensors, self._read = self._open()[0], 0
         tensor = self._tensors[name]
         self._read += tensor.nbytes
@@ -62,6 +65,8 @@ class TorchArchive:
             raise InputError(
                 "damaged or incomplete torch file", where=str(self.path), found=_first_line(error), hint=self.hint
             ) from error
+        finally:
+            gc.collect(1)  # torch.load leaves a young cycle that would keep the map after the tensors are gone
         extra: dict[str, Any] = {}
         if isinstance(content, dict) and isinstance(content.get("model"), dict):
             extra = {name: value for name, value in content.items() if name != "model"}

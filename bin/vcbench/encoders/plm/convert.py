@@ -1,8 +1,8 @@
 """One-off conversion of an official checkpoint to the encoder's tensors in the compute type (specs: 6.2, item 8).
 
 The result is a folder of `encoder.safetensors` and `conversion.json`, which names the official files with their SHA-256
-and accounts for every tensor. Tensors are streamed: memory holds one of them at a time, and of a torch archive no more
-than `torch_archive.MAPPED` besides.
+and accounts for every tensor. Tensors are streamed: memory holds one of them at a time, and of a torch archive little
+more (`torch_archive.MAPPED`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _CODES = {"float32": "F32", "bfloat16": "BF16"}
 _BYTES = {"float32": 4, "bfloat16": 2}
 
 #: Bytes of a tensor that are converted together.
-PIECE = 64 << 20
+PIECE = 16 << 20
 
 
 def convert(folder: Path, entry: Mapping[str, Any], dtype: str, out: Path) -> dict[str, Any]:

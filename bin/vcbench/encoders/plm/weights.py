@@ -37,7 +37,7 @@ FORMAT = 1
 PARTIAL = ".partial"
 
 #: Values looked at together: bounds the memory of a look.
-_PIECE = 4 << 20
+_PIECE = 1 << 20
 
 CONVERT_AGAIN = "delete this folder; the next run converts again (by hand: vcb_convert_weights.py)"
 
