@@ -77,3 +77,26 @@ def test_companions():
     assert zeros == 1
     assert contrasts.superiority(differences) == pytest.approx(5.5 / 6)
     assert np.isnan(contrasts.signed_rank(np.zeros(4))[0])
+
+
+@pytest.mark.parametrize("k", [5, 12, 30, 70])
+def test_signed_rank_agrees_with_scipy(k):
+    from scipy.stats import wilcoxon
+
+    differences = np.random.default_rng(k).normal(0.3, 1, k)
+    assert contrasts.signed_rank(differences)[0] == pytest.approx(wilcoxon(differences).pvalue, abs=1e-12)
+    tied = np.round(np.abs(differences) + 0.5) * np.sign(differences)
+    if k == 70:
+        assert contrasts.signed_rank(tied)[0] == pytest.approx(wilcoxon(tied).pvalue, abs=1e-12)
+
+
+def test_signed_rank_with_ties_lists_all_signs():
+    differences = np.array([1.0, 1, -1, 2, 2, 3, -3, 0, 5])
+    used = differences[differences != 0]
+    order = np.sort(np.abs(used))
+    ranks = [np.mean(np.flatnonzero(order == abs(d)) + 1) for d in used]
+    sums = np.array([sum(r for r, sign in zip(ranks, signs, strict=True) if sign > 0)
+                     for signs in itertools.product((1, -1), repeat=len(used))])  # fmt: skip
+    positive = sum(r for r, d in zip(ranks, used, strict=True) if d > 0)
+    expected = min(1, 2 * min(np.mean(sums <= positive), np.mean(sums >= positive)))
+    assert contrasts.signed_rank(differences) == (pytest.approx(expected, abs=1e-14), 1)
