@@ -14,6 +14,7 @@ process AGGREGATE {
 
     output:
     path 'tables', emit: tables
+    path 'tables/*', emit: files
 
     script:
     def args = task.ext.args ?: ''
