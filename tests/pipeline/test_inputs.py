@@ -12,6 +12,8 @@ LAUNCH = {
     "--folds 1": ("--folds", "found 1", "at least 2"),
     "--models sclamda": ("unknown model 'sclamda'", "did you mean 'sclambda'"),
     "--encoders esm2_650m": ("weights needed", "esm2_650m", "huggingface.co"),
+    "--encoders onehot,my_vectors": ("unknown encoder 'my_vectors'", "give --vectors FILE"),
+    "--encoders onehot,my_vectors --vectors absent/my_vectors.h5ad": ("--vectors: file not found", "my_vectors.h5ad"),
     "--outdir /proc/results": ("--outdir", "cannot be written"),
 }
 
@@ -95,14 +97,35 @@ def test_wrong_data_stops_before_training(tmp_path: Path, case: str) -> None:
 
 
 def test_own_data_runs_to_the_report(tmp_path: Path) -> None:
-    """What the README tells a user to do with their own counts."""
+    """What the README tells a user to do with their own counts, with vectors of their own beside the controls."""
+    import json
+
+    import anndata as ad
+    import numpy as np
+
     sheet = write_screen(tmp_path / "data")
+    names, random = np.array(["S6L", "R2H", "R2C", "TP53~K3E", "M4V", "A5T"]), np.random.default_rng(1)
+    alt, ref = (random.normal(size=(6, 4)).astype(np.float32) for _ in range(2))
+    np.savez(tmp_path / "data" / "my_vectors.npz", X=alt, ref=ref, variant_id=names)
     done = harness.run(
-        tmp_path, "-profile", "local", "--input", str(sheet), "--models", "baselines", "--encoders", "onehot,random",
-        "--min_cells_per_perturbation", "10", "--folds", "2", "--bootstrap", "200",
+        tmp_path, "-profile", "local", "--input", str(sheet), "--models", "baselines", "--bootstrap", "200",
+        "--encoders", "onehot,my_vectors,random", "--vectors", str(tmp_path / "data" / "my_vectors.npz"),
+        "--encoding_scaling", "zscore", "--min_cells_per_perturbation", "10", "--folds", "2",
     )  # fmt: skip
     assert done.code == 0, done.output
-    assert {row["state"] for row in done.table("plan.tsv")} == {"ok"}
+    plan = done.table("plan.tsv")
+    assert {row["state"] for row in plan} == {"ok"}
+    assert {row["encoder"] for row in done.table("leaderboard.tsv")} >= {"my_vectors", "onehot", "random"}
+    assert "my_vectors" in (done.outdir / "report" / "multiqc_report.html").read_text()
+    for strategy, matrix in (("alt", alt), ("diff", ref - alt)):
+        found = ad.read_h5ad(done.outdir / "encodings" / f"toy.my_vectors.{strategy}.h5ad")
+        wanted = [name if "~" in name else f"TP53~{name}" for name in names]
+        np.testing.assert_array_equal(found[wanted].X, matrix)
+    encoded = [row for row in plan if row["encoder"] != "none"]
+    assert {json.loads(row["settings"])["encoding_scaling"] for row in encoded} == {"zscore"}
+    for row in plan:
+        kept = done.outdir / "models" / f"{row['unit']}.model" / "encoding_scaling.safetensors"
+        assert kept.exists() == (row["encoder"] != "none"), row["unit"]
 
 
 def test_help_and_version(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ process PLAN {
     tuple val("${task.process}"), eval('vcb_versions.py jsonschema pyyaml'), topic: versions
 
     script:
+    def vectors = (params.vectors ?: '').toString().tokenize(',').collect { item -> item.tokenize('/').last().trim() }.join(',')
     def settings = model_settings ? "--model-settings ${model_settings}" : ''
     """
     # code ${code}
@@ -25,6 +26,7 @@ process PLAN {
         --assets assets \\
         --models '${params.models}' \\
         --encoders '${params.encoders}' \\
+        --vectors '${vectors}' \\
         --strategies '${params.strategies}' \\
         --encoding-scaling '${params.encoding_scaling}' \\
         --splits '${params.splits}' \\

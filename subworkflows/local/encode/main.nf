@@ -10,6 +10,7 @@ include { DERIVE            } from '../../../modules/local/derive/main'
 include { ESM2_ENCODE       } from '../../../modules/local/esm2/main'
 include { ESMC_ENCODE       } from '../../../modules/local/esmc/main'
 include { ESM_MSA_ENCODE    } from '../../../modules/local/esm_msa/main'
+include { OWN_VECTORS       } from './own_vectors'
 include { PROTT5_ENCODE     } from '../../../modules/local/prott5/main'
 include { REQUESTS          } from '../../../modules/local/requests/main'
 include { XTRIMOPGLM_ENCODE } from '../../../modules/local/xtrimopglm/main'
@@ -69,7 +70,7 @@ workflow ENCODE {
     ch_proteins      // channel: path(fasta)
     ch_units         // channel: map, one row of plan.tsv
     ch_settings      // channel: map, one row of encoders.tsv
-    encoders         // value: list of encoder names
+    encoders         // value: list of encoder names of the catalogue
     strategies       // value: list of strategy names
 
     main:
@@ -151,8 +152,9 @@ workflow ENCODE {
         }
         .combine(ch_proteome.map { tables, _files -> [tables] })
     DERIVE(ch_vectors, codeDigest(['vcb_derive.py']))
+    OWN_VECTORS(ch_proteome.map { tables, _files -> [tables] }, ch_planned, strategies)
 
     emit:
-    done      = ch_whole.toList().map { _vectors -> true } // channel: val(true), once every encoder has ended
-    encodings = DERIVE.out.encodings.flatMap { _meta, files -> files instanceof List ? files : [files] } // channel: path(dataset.encoder.strategy.h5ad)
+    done      = ch_whole.mix(OWN_VECTORS.out.encodings).toList().map { _vectors -> true } // channel: val(true), once every encoder has ended
+    encodings = DERIVE.out.encodings.mix(OWN_VECTORS.out.encodings).flatMap { _meta, files -> files instanceof List ? files : [files] } // channel: path(dataset.encoder.strategy.h5ad)
 }

@@ -6,6 +6,7 @@ include { SIMULATE         } from '../../../modules/local/simulate/main'
 include { catalogue        } from './parameters'
 include { checkAlignments  } from './weights'
 include { checkParameters  } from './parameters'
+include { checkVectors     } from './check_vectors'
 include { checkWeights     } from './weights'
 include { checkWritable    } from './parameters'
 include { chosenEncoders   } from './parameters'
@@ -33,6 +34,7 @@ workflow PIPELINE_INITIALISATION {
     }
     listed('strategies', ['alt', 'diff', 'ref'])
     listed('splits', ['variant', 'position'])
+    checkVectors()
     checkWeights('encoders', chosenEncoders())
     checkAlignments(chosenEncoders())
     checkWritable('outdir')

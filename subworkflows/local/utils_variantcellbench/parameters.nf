@@ -2,6 +2,8 @@
 // Checks of the parameters against nextflow_schema.json, before anything is started
 //
 
+include { ownVectors } from './own_vectors'
+
 // Properties of the schema: name -> definition
 def schemaProperties() {
     def schema = new groovy.json.JsonSlurper().parse(file("${projectDir}/nextflow_schema.json").toFile())
@@ -102,21 +104,26 @@ def catalogue(kind) {
     return new org.yaml.snakeyaml.Yaml().load(file("${projectDir}/assets/${kind}.yml").text)
 }
 
-// Entry names of a comma-separated list of names and groups, groups expanded; stops with the nearest name for an unknown one
+// Entry names of a comma-separated list of names and groups, groups expanded; stops with the nearest name for an unknown one.
+// The user's own encoders (--vectors) are known, but are no entries of the catalogue.
 def chosen(kind, requested) {
     def known = catalogue(kind)
+    def own = kind == 'encoders' ? ownVectors().keySet() : []
     return requested.toString().tokenize(',').collect { item -> item.trim() }.collectMany { item ->
         if (item in known.groups) {
             return known.groups[item]
         }
+        if (item in own) {
+            return []
+        }
         if (!(item in known.entries)) {
-            stopWith("--${kind}: unknown ${kind[0..-2]} '${item}' | ${nearest(item, (known.groups.keySet() + known.entries.keySet()) as List)}")
+            stopWith("--${kind}: unknown ${kind[0..-2]} '${item}' | ${nearest(item, (known.groups.keySet() + known.entries.keySet() + own) as List)}${kind == 'encoders' ? '; for vectors of your own give --vectors FILE' : ''}")
         }
         return [item]
     }.unique()
 }
 
-// Encoders of the run: none when no chosen model uses any
+// Encoders of the catalogue in this run: none when no chosen model uses any
 def chosenEncoders() {
     def models = catalogue('models').entries
     def encoders = chosen('encoders', params.encoders)
