@@ -192,7 +192,7 @@ def open_weights(folder: Path, entry: Mapping[str, Any], dtype: str) -> Weights:
         Compute type, one of :data:`DTYPES`; converted weights must have it already.
     """
     if (folder / RECORD).is_file():
-        return _open_converted(folder, entry, dtype)
+        return _open_converted(folder.resolve(), entry, dtype)  # errors name the store, not a task's link to it
     if any((folder / name).exists() for name in (CONVERTED, CONVERTED + PARTIAL)):
         raise InputError(f"unfinished conversion: no {RECORD}", where=str(folder), hint=CONVERT_AGAIN)
     return _open_official(folder, entry, dtype)
