@@ -15,7 +15,7 @@ from vcbench.encoders.plm import batching
 def row(encoder, sequence: str, position: int) -> np.ndarray:
     """Return the vector of a residue in a whole sequence, straight from the network."""
     ids = np.array([[0, *(tokens.VOCABULARY.index(letter) for letter in sequence), 2]])
-    return encoder.network.states(ids)[0][0, position].numpy()
+    return encoder.network.run(ids)[-1][0, position].numpy()
 
 
 def test_offset(protein):

@@ -111,7 +111,7 @@ def test_one_pass_per_position(llr, request_of, protein):
 def test_several_mutations_add_up(llr, request_of, protein):
     """Each position is masked on its own in the wild type, a position that stays as it is adds nothing."""
     alt = llr().encode([request_of(name, protein) for name in ("C2W", "M11A", "C2W;M11A", "C2W;D3D")]).alt[:, 0]
-    assert alt[2] == pytest.approx(alt[0] + alt[1], abs=1e-6) and alt[3] == alt[0]
+    assert alt[2] == pytest.approx(alt[0] + alt[1], abs=1e-5) and alt[3] == alt[0]
 
 
 def test_opposite_exchanges_have_opposite_sign(llr, request_of, protein):
@@ -131,7 +131,7 @@ def test_windows(llr, request_of, protein):
     assert start == 50 and encoded.rows["pos_in_window"] == ["25"]
     tile = protein[start : start + 40]
     alone = llr().encode([request_of(f"{name[0]}{position - start}{name[-1]}", tile)])
-    assert alone.alt[0, 0] == pytest.approx(encoded.alt[0, 0], abs=1e-6)
+    assert alone.alt[0, 0] == pytest.approx(encoded.alt[0, 0], abs=1e-5)
     assert abs(llr().encode([request_of(name, protein)]).alt[0, 0] - encoded.alt[0, 0]) > 1e-4
 
 

@@ -66,7 +66,8 @@ def test_equals_fair_esm(tmp_path, load_esm2, attention, layers, hidden, heads):
     for layer in range(layers + 1):
         a, b = ours[f"hidden_states_{layer}"][~padding], theirs[layer].numpy()[~padding]
         assert np.std(b) > 0.1
-        assert np.abs(a - b).max() <= (0 if attention == "eager" else 1e-5), layer
+        scale = 1 if layer == layers else max(1, np.std(b))  # only the last layer is after a norm
+        assert np.abs(a - b).max() <= (0 if attention == "eager" else 1e-5 * scale), layer
     np.testing.assert_array_equal(ours["last_hidden_state"], ours[f"hidden_states_{layers}"])
 
 

@@ -69,7 +69,7 @@ class LlrEncoder(PlmEncoder):
         columns = [tokens.LAYOUT.token_index(index + 1) for _, index in batch]
         ids = tokens.LAYOUT.batch([sequence for sequence, _ in batch])
         ids[rows, columns] = tokens.MASK
-        hidden = self.network.states(ids)[-1][rows, columns]
+        hidden = self.network.run(ids)[-1][rows, columns]
         return head.scores(self.network.model, hidden).cpu().numpy()
 
 

@@ -62,13 +62,13 @@ class ResidueNetwork:
         probe = "".join(self.layout.ids)
         self.layout.check(probe=probe)
         ids = self.layout.batch([probe])
-        shape = tuple(self._run(ids)[-1].shape)
+        shape = tuple(self.run(ids)[-1].shape)
         if shape != (*ids.shape, self.width):
             raise ModelError(f"hidden states have shape {shape}, expected {(*ids.shape, self.width)}")
 
     def hidden(self, windows: Sequence[Window]) -> torch.Tensor:
         """Return the last layer's states after the final norm, (windows, tokens, D)."""
-        return self._run(self.layout.batch([window.sequence for window in windows]))[-1]
+        return self.run(self.layout.batch([window.sequence for window in windows]))[-1]
 
     def forward(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return every named output for named inputs (the hook of vcb_check_weights.py).
@@ -78,11 +78,12 @@ class ResidueNetwork:
         Raises :class:`InputError` for other names, shapes or ids.
         """
         ids, mask = self._arrays(inputs)
-        states = [state.float().cpu().numpy() for state in self._run(ids, mask, all_layers=True)]
+        states = [state.float().cpu().numpy() for state in self.run(ids, mask, all_layers=True)]
         layers = {f"hidden_states_{layer}": state for layer, state in enumerate(states)}
         return {"last_hidden_state": states[-1], **layers}
 
-    def _run(self, ids: np.ndarray, mask: np.ndarray | None = None, all_layers: bool = False) -> Sequence[torch.Tensor]:
+    def run(self, ids: np.ndarray, mask: np.ndarray | None = None, all_layers: bool = False) -> Sequence[torch.Tensor]:
+        """Return the hidden states of ids (batch, tokens), see :meth:`states`; default mask: all but the padding."""
         import torch
 
         device = next(self.model.parameters()).device
