@@ -16,7 +16,7 @@ T_APPROXIMATE = "t_approximate"
 class Clusters:
     """Perturbations grouped into dependent clusters (residue position or target genes), and strata to resample within.
 
-    `code` is (K,) cluster of each perturbation, `stratum` (C,) stratum of each cluster.
+    `code` is (K,) cluster of each perturbation, every one of 0 .. C-1 used; `stratum` (C,) stratum of each cluster.
     """
 
     code: np.ndarray
@@ -28,10 +28,16 @@ class Clusters:
         return len(self.stratum)
 
     def sums(self, values: np.ndarray) -> np.ndarray:
-        """Return sums over clusters (C, ...) of values (K, ...); NaN counts as absent."""
-        result = np.zeros((self.n, *values.shape[1:]))
-        np.add.at(result, self.code, np.nan_to_num(values))
-        return result
+        """Return sums over clusters (..., C) of values (..., K); NaN counts as absent."""
+        if not self.n:
+            return np.zeros((*values.shape[:-1], 0))
+        order = np.argsort(self.code, kind="stable")
+        starts = np.searchsorted(self.code[order], np.arange(self.n))
+        return np.add.reduceat(np.where(np.isnan(values), 0.0, values)[..., order], starts, axis=-1)
+
+    def present(self, known: np.ndarray) -> np.ndarray:
+        """Return (..., C) whether a cluster has any of the perturbations marked in (..., K) booleans."""
+        return self.sums(known.astype(np.float64)) > 0
 
 
 def clusters(names: list[str], folds: np.ndarray) -> Clusters:
@@ -64,79 +70,82 @@ def resamples(groups: Clusters, n: int, generator: np.random.Generator) -> np.nd
     return weights
 
 
+def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Return (...) sum(numerator) / sum(denominator) over the perturbations (..., K) that have both.
+
+    A mean has denominator 1. NaN without perturbations or when the denominators do not add up to something positive.
+    """
+    both = ~np.isnan(numerator) & ~np.isnan(denominator)
+    total = np.where(both, denominator, 0.0).sum(-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(total > 0, np.where(both, numerator, 0.0).sum(-1) / total, np.nan)
+
+
+def resampled(numerator: np.ndarray, denominator: np.ndarray, groups: Clusters, weights: np.ndarray) -> np.ndarray:
+    """Return (M, resamples) the ratios of M series (M, K) in each resample; NaN where nothing of a series is drawn."""
+    both = ~np.isnan(numerator) & ~np.isnan(denominator)
+    top = groups.sums(np.where(both, numerator, np.nan)) @ weights.T
+    bottom = groups.sums(np.where(both, denominator, np.nan)) @ weights.T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(bottom > 0, top / bottom, np.nan)
+
+
+def percentiles(values: np.ndarray, points: tuple[float, ...]) -> np.ndarray:
+    """Return (points, M) percentiles of each row of values (M, n), NaN left out; NaN for a row of NaN."""
+    result = np.full((len(points), len(values)), np.nan)
+    whole = ~np.isnan(values).any(axis=1)
+    if whole.any():
+        result[:, whole] = np.percentile(values[whole], points, axis=1)
+    for row in np.flatnonzero(~whole):
+        known = values[row][~np.isnan(values[row])]
+        if len(known):
+            result[:, row] = np.percentile(known, points)
+    return result
+
+
 @dataclass(frozen=True)
-class Interval:
-    """A 95 % interval, how it was made, and the cluster-robust standard error of the estimate."""
+class Intervals:
+    """95 % intervals of M estimates, each (M,): ends, how made, cluster-robust standard error, clusters present."""
 
-    low: float
-    high: float
-    method: str
-    standard_error: float
-
-
-NO_INTERVAL = Interval(np.nan, np.nan, "", np.nan)
-
-
-def ratio(numerator: np.ndarray, denominator: np.ndarray) -> float:
-    """Return sum(numerator) / sum(denominator) over perturbations that have both; a mean has denominator 1.
-
-    NaN without perturbations or when the denominators do not add up to something positive.
-    """
-    both = ~np.isnan(numerator) & ~np.isnan(denominator)
-    total = float(denominator[both].sum())
-    return float(numerator[both].sum()) / total if total > 0 else np.nan
+    estimate: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    method: np.ndarray
+    standard_error: np.ndarray
+    n_clusters: np.ndarray
 
 
-def influence(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Return (K,) what each perturbation contributes to the deviation of the ratio, NaN where absent.
-
-    Their sum is 0; for a mean it is (x_k - mean) / K.
-    """
-    value = ratio(numerator, denominator)
-    both = ~np.isnan(numerator) & ~np.isnan(denominator)
-    return np.where(both, numerator - value * denominator, np.nan) / denominator[both].sum()
-
-
-def robust_error(contributions: np.ndarray, groups: Clusters) -> tuple[float, int]:
-    """Return the cluster-robust standard error of summed contributions (K,) and the number of clusters present."""
-    present = np.unique(groups.code[~np.isnan(contributions)])
-    c = len(present)
-    if c < 2:
-        return np.nan, c
-    sums = groups.sums(contributions)[present]
-    return float(np.sqrt(c / (c - 1) * (sums**2).sum())), c
-
-
-def interval(
-    terms: list[tuple[np.ndarray, np.ndarray]], signs: list[float], groups: Clusters, weights: np.ndarray
-) -> Interval:
-    """Return the 95 % interval of a signed sum of ratios: one ratio is a score, plus one minus one a difference.
+def intervals(
+    numerator: np.ndarray, denominator: np.ndarray, groups: Clusters, weights: np.ndarray | None
+) -> Intervals:
+    """Return the intervals of M ratios of sums, or of differences of ratios that share their denominators.
 
     Parameters
     ----------
-    terms
-        (numerator, denominator) per ratio, each (K,); NaN marks absent perturbations.
+    numerator, denominator
+        (M, K); NaN marks absent perturbations.
     weights
-        (resamples, C) of :func:`resamples`, shared by everything that is compared.
+        (resamples, C) of :func:`resamples`, shared by everything that is compared; None: Student t for all.
     """
     from scipy.special import stdtrit
 
-    estimate = sum(sign * ratio(*term) for sign, term in zip(signs, terms, strict=True))
-    if np.isnan(estimate):
-        return NO_INTERVAL
-    contributions = sum(sign * influence(*term) for sign, term in zip(signs, terms, strict=True))
-    error, c = robust_error(contributions, groups)
-    if c < 2:
-        return NO_INTERVAL
-    if c < MIN_CLUSTERS:
-        half = float(stdtrit(c - 1, 0.975)) * error
-        return Interval(estimate - half, estimate + half, T_APPROXIMATE, error)
-    values = np.zeros(len(weights))
-    for sign, (numerator, denominator) in zip(signs, terms, strict=True):
-        absent = np.isnan(numerator) | np.isnan(denominator)
-        top = weights @ groups.sums(np.where(absent, np.nan, numerator))
-        bottom = weights @ groups.sums(np.where(absent, np.nan, denominator))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            values += sign * np.where(bottom > 0, top / bottom, np.nan)
-    low, high = np.nanpercentile(values, [2.5, 97.5])
-    return Interval(float(low), float(high), BOOTSTRAP, error)
+    estimate = ratio(numerator, denominator)
+    both = ~np.isnan(numerator) & ~np.isnan(denominator)
+    count = groups.present(both).sum(-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # What each perturbation contributes to the deviation of the ratio; for a mean (x_k - mean) / K.
+        total = np.where(both, denominator, 0.0).sum(-1, keepdims=True)
+        sums = groups.sums(np.where(both, numerator - estimate[:, None] * denominator, 0.0)) / total
+        error = np.sqrt(count / (count - 1) * (sums**2).sum(-1))
+    known = ~np.isnan(estimate) & (count >= 2)
+    error = np.where(known, error, np.nan)
+    half = stdtrit(np.maximum(count - 1, 1), 0.975) * error
+    low, high = estimate - half, estimate + half
+    method = np.where(known, T_APPROXIMATE, "").astype(object)
+    drawn = known & (count >= MIN_CLUSTERS)
+    if weights is not None and drawn.any():
+        values = resampled(numerator[drawn], denominator[drawn], groups, weights)
+        low[drawn], high[drawn] = percentiles(values, (2.5, 97.5))
+        method[drawn] = BOOTSTRAP
+    low[~known], high[~known] = np.nan, np.nan
+    return Intervals(estimate, low, high, method, error, count)

@@ -1,7 +1,8 @@
-"""Paired comparison of two models on the same perturbations (metrics.md 10.3)."""
+"""Paired comparisons of models on the same perturbations (metrics.md 10.3)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -13,31 +14,66 @@ N_FLIPS = 10_000
 DETECTABLE_ERRORS = 2.8
 #: Up to so many differences the signed-rank distribution is listed in full.
 EXACT_RANKS = 50
+#: Sums of differences below this share of their absolute values are rounding noise.
+ROUNDING = 1e-12
+#: Flips multiplied at a time: bounds the memory, changes no number.
+_BLOCK = 2048
+
+
+class Flips:
+    """The sign flips of a panel: all contrasts over equally many clusters meet the same ones.
+
+    `stream` returns a fresh generator, always in the same state.
+    """
+
+    def __init__(self, stream: Callable[[], np.random.Generator], n: int = N_FLIPS) -> None:
+        self._stream, self._n = stream, n
+        self._made: dict[int, tuple[np.ndarray, bool]] = {}
+
+    def of(self, n_clusters: int) -> tuple[np.ndarray, bool]:
+        """Return (flips, n_clusters) of +1/-1, int8, and whether they are all possible ones (2^C <= n) or a sample."""
+        if n_clusters not in self._made:
+            self._made[n_clusters] = signs(n_clusters, self._stream(), self._n)
+        return self._made[n_clusters]
 
 
 def signs(n_clusters: int, generator: np.random.Generator, n: int = N_FLIPS) -> tuple[np.ndarray, bool]:
-    """Return (flips, n_clusters) of +1/-1 and whether they are all possible ones (2^C <= n) instead of a sample."""
+    """Return (flips, n_clusters) of +1/-1, int8, and whether they are all possible ones (2^C <= n) or a sample."""
     if 2**n_clusters <= n:
         bits = (np.arange(2**n_clusters)[:, None] >> np.arange(n_clusters)[None, :]) & 1
-        return 1.0 - 2.0 * bits, True
-    return generator.integers(0, 2, size=(n, n_clusters)) * 2.0 - 1.0, False
+        return (1 - 2 * bits).astype(np.int8), True
+    drawn = np.empty((n, n_clusters), dtype=np.int8)
+    for start in range(0, n, _BLOCK):
+        part = drawn[start : start + _BLOCK]
+        part[...] = generator.integers(0, 2, size=part.shape) * 2 - 1
+    return drawn, False
 
 
-def sign_flip(differences: np.ndarray, groups: Clusters, generator: np.random.Generator) -> float:
-    """Return the two-sided p value of the mean of paired differences (K,), flipped cluster by cluster.
+def sign_flip(differences: np.ndarray, groups: Clusters, flips: Flips) -> np.ndarray:
+    """Return (M,) two-sided p values of the means of paired differences (M, K), flipped cluster by cluster.
 
     Exact when all flips can be listed, so the smallest p is 2 / 2^clusters; otherwise 10,000 random flips, counting the
     observed one. NaN marks absent perturbations; NaN with fewer than two clusters.
     """
-    present = np.unique(groups.code[~np.isnan(differences)])
-    if len(present) < 2:
-        return np.nan
-    sums = groups.sums(differences)[present]
-    flips, exact = signs(len(present), generator)
-    observed = abs(sums.sum())
-    # Equal sums in another order differ by rounding; they must count as equal.
-    reached = np.abs(flips @ sums) >= observed - 1e-12 * np.abs(sums).sum()
-    return float(reached.mean() if exact else (1 + reached.sum()) / (1 + len(flips)))
+    p = np.full(len(differences), np.nan)
+    all_sums, present = groups.sums(differences), groups.present(~np.isnan(differences))
+    if not len(differences):
+        return p
+    patterns, which = np.unique(present, axis=0, return_inverse=True)
+    for number, pattern in enumerate(patterns):
+        if pattern.sum() < 2:
+            continue
+        rows = np.flatnonzero(which.ravel() == number)
+        sums = all_sums[np.ix_(rows, np.flatnonzero(pattern))]
+        made, exact = flips.of(int(pattern.sum()))
+        observed = np.abs(sums.sum(1))
+        # Equal sums in another order differ by rounding; they must count as equal.
+        bar = observed - ROUNDING * np.abs(sums).sum(1)
+        reached = np.zeros(len(rows), dtype=np.int64)
+        for start in range(0, len(made), _BLOCK):
+            reached += (np.abs(sums @ made[start : start + _BLOCK].T.astype(np.float64)) >= bar[:, None]).sum(1)
+        p[rows] = reached / len(made) if exact else (1 + reached) / (1 + len(made))
+    return p
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -50,28 +86,42 @@ def holm(p: np.ndarray) -> np.ndarray:
     return adjusted
 
 
-def signed_rank(differences: np.ndarray) -> tuple[float, int]:
-    """Return the two-sided Wilcoxon signed-rank p value, zeros dropped, and how many zeros there were.
+def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
+    """Return Benjamini-Hochberg adjusted p values of a family; NaN stay NaN and do not count."""
+    adjusted = np.full(len(p), np.nan)
+    known = np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known], kind="stable")[::-1]]
+    steps = p[order] * len(order) / np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.minimum.accumulate(steps), 1.0)
+    return adjusted
+
+
+def signed_rank(differences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (M,) two-sided Wilcoxon signed-rank p values of (M, K), zeros dropped, and (M,) how many zeros there were.
 
     Exact given the mid-ranks, ties included, up to `EXACT_RANKS` differences; normal approximation above.
     """
     from scipy.special import ndtr
     from scipy.stats import rankdata
 
-    known = differences[~np.isnan(differences)]
-    used = known[known != 0]
-    zeros = len(known) - len(used)
-    if not len(used):
-        return np.nan, zeros
-    ranks = rankdata(np.abs(used))
-    positive = float(ranks[used > 0].sum())
-    if len(used) > EXACT_RANKS:
-        # With mid-ranks the sum of their squares holds the correction for ties.
-        z = (positive - ranks.sum() / 2) / np.sqrt((ranks**2).sum() / 4)
-        return float(2 * ndtr(-abs(z))), zeros
-    probability = _rank_sums(tuple(np.sort(2 * ranks).astype(int).tolist()))
-    at = round(2 * positive)
-    return float(min(1.0, 2 * min(probability[: at + 1].sum(), probability[at:].sum()))), zeros
+    zeros = (differences == 0).sum(1)
+    used = ~np.isnan(differences) & (differences != 0)
+    n = used.sum(1)
+    p = np.full(len(differences), np.nan)
+    if not used.any():
+        return p, zeros
+    # Absent ones rank last and count for nothing.
+    ranks = np.where(used, rankdata(np.where(used, np.abs(differences), np.inf), axis=1), 0.0)
+    positive = np.where(differences > 0, ranks, 0.0).sum(1)
+    large = n > EXACT_RANKS
+    # With mid-ranks the sum of their squares holds the correction for ties.
+    z = (positive - ranks.sum(1) / 2)[large] / np.sqrt((ranks**2).sum(1)[large] / 4)
+    p[large] = 2 * ndtr(-np.abs(z))
+    for row in np.flatnonzero((n > 0) & ~large):
+        probability = _rank_sums(tuple(np.sort(2 * ranks[row, used[row]]).astype(int).tolist()))
+        at = round(2 * positive[row])
+        p[row] = min(1.0, 2 * min(probability[: at + 1].sum(), probability[at:].sum()))
+    return p, zeros
 
 
 @lru_cache(maxsize=1024)
@@ -86,7 +136,8 @@ def _rank_sums(ranks: tuple[int, ...]) -> np.ndarray:
     return probability
 
 
-def superiority(differences: np.ndarray) -> float:
-    """Return the share of perturbations with a positive difference, ties half."""
-    known = differences[~np.isnan(differences)]
-    return float(((known > 0) + 0.5 * (known == 0)).mean()) if len(known) else np.nan
+def superiority(differences: np.ndarray) -> np.ndarray:
+    """Return (M,) the share of perturbations with a positive difference in (M, K), ties half."""
+    known = ~np.isnan(differences)
+    with np.errstate(invalid="ignore"):
+        return ((differences > 0).sum(1) + 0.5 * (differences == 0).sum(1)) / known.sum(1)

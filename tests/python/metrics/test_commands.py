@@ -17,7 +17,7 @@ from vcbench.core import h5ad
 from vcbench.core.errors import InputError, ModelError
 from vcbench.core.tables import read_tsv, write_tsv
 from vcbench.metrics import bundle, contract, docs, evaluate, registry, score, scoring, truth_cli
-from vcbench.stats import aggregate
+from vcbench.stats import aggregate, contrast_table
 
 K, G, CELLS, CONTROLS, FOLDS = 12, 150, 60, 200, (1, 2, 3)
 NAMES = [f"TP53~A{100 + i // 2 * 3}{'GV'[i % 2]}" for i in range(K)]  # two variants at each of six residues
@@ -41,7 +41,7 @@ class World:
         arguments = ["--dataset", kwargs.get("dataset", self.folder / "tp53.h5ad"),
                      "--perturbations", self.folder / "tp53.perturbations.tsv", "--folds", self.folder / "folds.tsv",
                      "--dataset-id", "tp53", "--split", "variant", "--seed", "3", "--bench-compat",
-                     "--metrics", "extended",
+                     "--metrics", "extended", "--gene-sets", self.folder / "sets.gmt",
                      "--out-dir", out]  # fmt: skip
         truth_cli.main([str(item) for item in arguments])
         return out / "tp53.variant.truth.h5ad", out / "tp53.variant.de.parquet"
@@ -80,6 +80,9 @@ def world(tmp_path_factory):
         for n in NAMES
     ]
     write_tsv(folder / "folds.tsv", rows, ("perturbation", "fold", "role", "reason"))
+    pathways = {"HALLMARK_P53_PATHWAY": range(0, 40), "OTHER": range(30, 90), "SMALL": range(2)}
+    lines = ["\t".join([name, "", *(GENES[i] for i in members), "ELSEWHERE"]) for name, members in pathways.items()]
+    (folder / "sets.gmt").write_text("\n".join(lines) + "\n")
     return World(folder, cells, folds)
 
 
@@ -286,7 +289,8 @@ def test_every_catalogue_metric_is_scored(scored):
     found = set(zip(table.metric, table.gene_set, strict=True))
     for metric in METRICS.values():
         for gene_set in metric.gene_sets:
-            assert (metric.id, "gears_ttest" if gene_set == "listed" else gene_set) in found
+            name = {"listed": "gears_ttest", registry.FIXED: "fixed_hallmark_p53_nt"}.get(gene_set, gene_set)
+            assert (metric.id, name) in found
     assert set(table.metric) == set(METRICS)
     for metric in METRICS.values():
         if metric.numerator or metric.id.endswith("_term"):
@@ -522,7 +526,9 @@ def test_ceiling_and_null_stand_beside_every_value(tables, truth_files):
     )
     found = tables["leaderboard"]
     scored_rows = found[(found.units_ok > 0) & found.value.notna()]
-    assert scored_rows.ceiling.notna().all()
+    crossed = scored_rows.gene_set.str.endswith("_xfit")
+    assert crossed.any() and scored_rows.ceiling[crossed].isna().all()  # the half that would predict chose the genes
+    assert scored_rows.ceiling[~crossed].notna().all()
     assert scored_rows.null_mean.notna().all()
     assert (scored_rows.null_low <= scored_rows.null_high).all()
 
@@ -593,9 +599,9 @@ def test_gene_perturbations_have_several_targets_and_clusters_by_gene(tmp_path):
 def test_verdicts_follow_the_direction_of_the_metric():
     for metric, difference, expected in (("c_acc", 0.1, "better"), ("mse", 0.1, "worse"), ("mse", -0.1, "better")):
         row = {"p_holm": 0.049, "difference": difference}
-        assert aggregate._verdict(row, METRICS[metric]) == expected
-        assert aggregate._verdict({**row, "p_holm": 0.05}, METRICS[metric]) == "unresolved"
-        assert aggregate._verdict({**row, "p_holm": np.nan}, METRICS[metric]) == "unresolved"
+        assert contrast_table.verdict(row, METRICS[metric]) == expected
+        assert contrast_table.verdict({**row, "p_holm": 0.05}, METRICS[metric]) == "unresolved"
+        assert contrast_table.verdict({**row, "p_holm": np.nan}, METRICS[metric]) == "unresolved"
 
 
 def test_rounding_noise_between_models_is_no_difference(world, truth_files, predictions, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -10,8 +12,11 @@ from vcbench.stats import bootstrap
 
 
 def one(values, groups, weights):
-    values = np.asarray(values, dtype=float)
-    return bootstrap.interval([(values, np.where(np.isnan(values), np.nan, 1.0))], [1.0], groups, weights)
+    """Interval of the mean of one series."""
+    values = np.asarray(values, dtype=float)[None]
+    found = bootstrap.intervals(values, np.where(np.isnan(values), np.nan, 1.0), groups, weights)
+    return SimpleNamespace(low=found.low[0], high=found.high[0], method=found.method[0],
+                           standard_error=found.standard_error[0])  # fmt: skip
 
 
 def alone(k):
@@ -65,6 +70,37 @@ def test_dependence_within_clusters_widens_the_interval():
     assert widths[0] / widths[1] == pytest.approx(2, rel=0.1)  # sqrt(4) copies
 
 
+def test_many_series_at_once_are_those_one_by_one():
+    """Resample by resample, without arrays: clusters repeated as often as drawn."""
+    rng = np.random.default_rng(5)
+    names = [f"c{i // 2:02d}" for i in range(70)]
+    groups = bootstrap.clusters(names, np.arange(70) // 2 % 3)
+    weights = bootstrap.resamples(groups, 60, rng)
+    numerator, denominator = rng.normal(size=(4, 70)), rng.gamma(2, 1, (4, 70))
+    numerator[1, rng.random(70) < 0.1] = np.nan
+    denominator[2, rng.random(70) < 0.05] = np.nan
+    numerator[3, 20:] = np.nan  # ten clusters
+    found = bootstrap.intervals(numerator, denominator, groups, weights)
+    assert found.method.tolist() == ["bootstrap"] * 3 + ["t_approximate"]
+    for m in range(3):
+        values = []
+        for drawn in weights:
+            top = bottom = 0.0
+            for k in range(70):
+                if not np.isnan(numerator[m, k] + denominator[m, k]):
+                    top += drawn[groups.code[k]] * numerator[m, k]
+                    bottom += drawn[groups.code[k]] * denominator[m, k]
+            values.append(top / bottom)
+        assert (found.low[m], found.high[m]) == pytest.approx(tuple(np.percentile(values, [2.5, 97.5])), abs=1e-12)
+    both = ~np.isnan(numerator[3])
+    estimate = numerator[3, both].sum() / denominator[3, both].sum()
+    residual = numerator[3, both] - estimate * denominator[3, both]
+    sums = np.array([residual[groups.code[both] == c].sum() for c in np.unique(groups.code[both])])
+    error = np.sqrt(10 / 9 * (sums**2).sum()) / denominator[3, both].sum()
+    assert found.standard_error[3] == pytest.approx(error)
+    assert found.high[3] - found.low[3] == pytest.approx(2 * stats.t.ppf(0.975, 9) * error)
+
+
 def test_coverage_of_the_mean_of_a_skewed_score():
     rng = np.random.default_rng(7)
     hits = {10: 0, 40: 0}
@@ -84,9 +120,9 @@ def test_ratios_are_recomputed_within_each_resample():
     numerator = 2 * denominator
     groups = bootstrap.clusters([str(i) for i in range(60)], np.ones(60, dtype=int))
     weights = bootstrap.resamples(groups, 200, rng)
-    found = bootstrap.interval([(numerator, denominator)], [1.0], groups, weights)
+    found = bootstrap.intervals(numerator[None], denominator[None], groups, weights)
     # Numerator and denominator vary together, so the ratio does not vary at all.
-    assert (found.low, found.high) == pytest.approx((2, 2), abs=1e-12)
+    assert (found.low[0], found.high[0]) == pytest.approx((2, 2), abs=1e-12)
 
 
 def test_absent_perturbations_and_degenerate_cases():

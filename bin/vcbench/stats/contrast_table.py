@@ -1,0 +1,116 @@
+"""contrasts.tsv: paired differences of every combination to the best simple baseline and to the train mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from vcbench.metrics import contract
+from vcbench.metrics.registry import Metric
+from vcbench.stats import bootstrap, contrasts
+from vcbench.stats.numbers import named, row_statistic, standard_deviation, tidied, tidy
+from vcbench.stats.panel import Panel, Planned, Series
+
+CONTRASTS = (
+    "dataset", "split", "metric", "gene_set", "model", "encoder", "strategy", "reference_model", "reference_encoder",
+    "reference_strategy", "difference", "ci_low", "ci_high", "p", "p_holm", "n", "detectable", "reference", "verdict",
+    "interval", "n_clusters", "median_difference", "superiority", "p_signed_rank", "n_zero", "sd_difference",
+)  # fmt: skip
+
+#: Two kinds of reference; each is a family of its own for Holm's correction within metric, dataset and split.
+BEST_BASELINE = "best_baseline"
+TRAIN_MEAN = "train_mean"
+ALPHA = 0.05
+
+
+def best_baseline(metric: Metric, plan: Sequence[Planned], imputed: np.ndarray, negative: set[str]) -> int | None:
+    """Return the position of the baseline combination with the best imputed value (M,), None without one.
+
+    Baselines on negative-control encoders carry no information about the perturbation: choosing among them
+    would only add the luck of the draw.
+    """
+    better = 1 if metric.direction == "higher" else -1
+    found = [
+        (-tidy(better * imputed[m]), planned.of, m)
+        for m, planned in enumerate(plan)
+        if planned.kind == "baseline" and planned.of[1] not in negative and planned.units_ok
+        and not np.isnan(imputed[m])
+    ]  # fmt: skip
+    # Ties go to the first name, so that the choice does not depend on the order of the plan.
+    return min(found)[2] if found else None
+
+
+def paired(
+    series: Series, members: Sequence[int], reference: int, judged: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return differences (M, K) to the reference per perturbation, their denominators (M, K), and their scale (M,).
+
+    Only perturbations that both have count, and no combination that is not `judged` (M,). The mean difference is
+    sum(differences) / sum(denominators): denominators belong to the truth, so both sides share them.
+    """
+    model, other = series.imputed_numerator[members], series.imputed_numerator[reference]
+    common = ~np.isnan(model) & ~np.isnan(other) & judged[:, None]
+    # Single precision of predictions moves scores in the seventh digit: such differences are none.
+    close = np.abs(model - other) <= contract.TOLERANCE * np.maximum(1.0, np.abs(other))
+    differences = np.where(common, np.where(close, 0.0, model - other), np.nan)
+    denominators = np.where(common, series.imputed_denominator[reference], np.nan)
+    with np.errstate(invalid="ignore"):
+        scale = np.where(common, denominators, 0.0).sum(1) / common.sum(1)
+    return differences, denominators, scale
+
+
+def rows(panel: Panel, metric: Metric, gene_set: str, series: Series, negative: set[str]) -> list[dict[str, Any]]:
+    """Return the contrasts of one metric and gene set; none for a metric without a direction."""
+    if metric.direction not in ("higher", "lower"):
+        return []
+    train_mean = next((m for m, p in enumerate(panel.plan) if p.of[0] == TRAIN_MEAN and p.units_ok), None)
+    best = best_baseline(metric, panel.plan, series.imputed, negative)
+    found = []
+    for kind, reference in ((BEST_BASELINE, best), (TRAIN_MEAN, train_mean)):
+        if reference is not None:
+            found += _family(panel, metric, gene_set, series, kind, reference)
+    return found
+
+
+def _family(
+    panel: Panel, metric: Metric, gene_set: str, series: Series, kind: str, reference: int
+) -> list[dict[str, Any]]:
+    """Return the contrasts to one reference, corrected for their number."""
+    members = [m for m in range(len(panel.plan)) if m != reference]
+    # A combination without any score is listed, not judged.
+    judged = np.array([panel.plan[m].units_ok > 0 for m in members], dtype=bool)
+    differences, denominators, scale = paired(series, members, reference, judged)
+    scaled = differences / scale[:, None]
+    ci = bootstrap.intervals(differences, denominators, panel.groups, panel.weights)
+    signed_rank, zeros = contrasts.signed_rank(scaled)
+    p = contrasts.sign_flip(scaled, panel.groups, panel.flips)
+    p_holm = contrasts.holm(p)
+    # Differences that cancel leave rounding noise, which is no difference.
+    zero = np.abs(np.nansum(scaled, 1)) <= contrasts.ROUNDING * np.nansum(np.abs(scaled), 1)
+    numbers: Mapping[str, np.ndarray] = {
+        "difference": np.where(zero, 0.0, ci.estimate), "ci_low": ci.low, "ci_high": ci.high, "p": p, "p_holm": p_holm,
+        "detectable": contrasts.DETECTABLE_ERRORS * ci.standard_error,
+        "median_difference": row_statistic(scaled, np.median), "superiority": contrasts.superiority(scaled),
+        "p_signed_rank": signed_rank, "sd_difference": row_statistic(scaled, standard_deviation, 2),
+    }  # fmt: skip
+    known = (~np.isnan(differences)).sum(1)
+    found = []
+    for i, m in enumerate(members):
+        row = {
+            "dataset": panel.dataset, "split": panel.split, "metric": metric.id, "gene_set": gene_set,
+            **named(panel.plan[m].of), **named(panel.plan[reference].of, "reference_"), "n": int(known[i]),
+            "reference": kind, "interval": ci.method[i], "n_zero": int(zeros[i]), "n_clusters": int(ci.n_clusters[i]),
+            **tidied(numbers, i),
+        }  # fmt: skip
+        row["verdict"] = verdict(row, metric)
+        found.append(row)
+    return found
+
+
+def verdict(row: Mapping[str, Any], metric: Metric) -> str:
+    """Return better, worse or unresolved, from the corrected p value and the sign that is good for the metric."""
+    if not row["p_holm"] < ALPHA:
+        return "unresolved"
+    return "better" if (row["difference"] > 0) == (metric.direction == "higher") else "worse"

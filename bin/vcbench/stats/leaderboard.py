@@ -1,0 +1,96 @@
+"""leaderboard.tsv: one row per planned combination, metric and gene set, also for those without any value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from vcbench.metrics import contract
+from vcbench.metrics.registry import Metric
+from vcbench.stats import bootstrap
+from vcbench.stats.numbers import named, row_statistic, standard_deviation, tidied
+from vcbench.stats.panel import Panel, Planned, Series
+
+LEADERBOARD = (
+    "dataset", "split", "model", "encoder", "strategy", "metric", "gene_set", "value", "ci_low", "ci_high", "n",
+    "n_expected", "value_imputed", "median", "sd", "n_nan", "reasons", "null_mean", "null_low", "null_high", "ceiling",
+    "ceiling_full", "interval", "n_clusters", "n_seeds", "seed_sd", "units_ok", "units_planned",
+)  # fmt: skip
+
+
+def within(values: np.ndarray, metric: Metric) -> np.ndarray:
+    """Return ends of intervals cut to what the metric can be: t intervals of few values reach beyond it."""
+    low, high = metric.range
+    return np.clip(values, -np.inf if low is None else low, np.inf if high is None else high)
+
+
+def null(panel: Panel, metric: Metric, gene_set: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (M,) mean, 2.5 % and 97.5 % point of the shuffled-label values, seeds averaged per permutation."""
+    where, _ = panel.scores.at([p.of for p in panel.plan], [p.seeds for p in panel.plan])
+    pair = panel.scores.pairs.get((metric.id, gene_set))
+    if pair is None or not panel.scores.permuted.shape[-1]:
+        nothing = np.full(len(panel.plan), np.nan)
+        return nothing, nothing.copy(), nothing.copy()
+    values = np.where((where >= 0)[..., None], panel.scores.permuted[pair][where], np.nan)
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        means = np.where(known, values, 0.0).sum(0) / known.sum(0)
+    low, high = bootstrap.percentiles(means, (2.5, 97.5))
+    return row_statistic(means, np.mean), low, high
+
+
+def ceilings(panel: Panel, metric: Metric, gene_set: str) -> tuple[float, float]:
+    """Return the split-half ceiling and the value of two full-size replicates that follows from it (metrics.md 6.5).
+
+    Correlations step up by Spearman-Brown when positive, squared errors halve; NaN for other metrics.
+    """
+    of = (contract.TECH_DUPLICATE, "none", "none")
+    if metric.jackknife:
+        pair = panel.scores.pairs.get((metric.id, gene_set))
+        at = panel.scores.configurations.get((*of, 0))
+        half = np.nan if pair is None or at is None else float(panel.scores.over_folds[pair, at])
+    else:
+        duplicate = Planned(of, "", (0,), frozenset(panel.folds.tolist()), 0, 0)
+        half = float(panel.series(metric, gene_set, [duplicate]).value[0])
+    if metric.replicate == "spearman_brown" and half > 0:
+        return half, 2 * half / (1 + half)
+    if metric.replicate == "halve":
+        return half, half / 2
+    return half, np.nan
+
+
+def rows(panel: Panel, metric: Metric, gene_set: str, series: Series) -> list[dict[str, Any]]:
+    """Return the rows of one metric and gene set."""
+    size = len(panel.plan)
+    ci = bootstrap.intervals(series.numerator, series.denominator, panel.groups, panel.weights)
+    null_mean, null_low, null_high = null(panel, metric, gene_set)
+    ceiling, ceiling_full = ceilings(panel, metric, gene_set)
+    n_expected = panel.expected(panel.plan).sum(1)
+    scored = np.array([planned.units_ok > 0 for planned in panel.plan], dtype=bool)
+    spread = series.numerator if metric.level == "perturbation" else np.full((size, 0), np.nan)
+    numbers: Mapping[str, np.ndarray] = {
+        "value": series.value, "ci_low": within(ci.low, metric), "ci_high": within(ci.high, metric),
+        "value_imputed": np.where(scored, series.imputed, np.nan),
+        "median": row_statistic(spread, np.median), "sd": row_statistic(spread, standard_deviation, 2),
+        "null_mean": null_mean, "null_low": null_low, "null_high": null_high,
+        "ceiling": np.full(size, ceiling), "ceiling_full": np.full(size, ceiling_full),
+        "seed_sd": row_statistic(series.seed_values, standard_deviation, 2),
+    }  # fmt: skip
+    return [
+        {
+            "dataset": panel.dataset, "split": panel.split, **named(planned.of), "metric": metric.id,
+            "gene_set": gene_set, "n": int(series.n[m]), "n_expected": int(n_expected[m]),
+            "n_nan": int(n_expected[m] - series.n[m]),
+            "reasons": ";".join(f"{name}:{count}" for name, count in sorted(series.reasons[m].items())),
+            "interval": ci.method[m], "n_clusters": int(ci.n_clusters[m]), "n_seeds": len(planned.seeds),
+            "units_ok": planned.units_ok, "units_planned": planned.units, **tidied(numbers, m),
+        }
+        for m, planned in enumerate(panel.plan)
+    ]  # fmt: skip
+
+
+def in_plan_order(found: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return rows given per metric as rows per combination, metrics within it."""
+    return [row for rows_of_one in zip(*found, strict=True) for row in rows_of_one]
