@@ -13,8 +13,7 @@ process AGGREGATE {
     val code
 
     output:
-    path 'tables', emit: tables
-    path 'tables/*', emit: files
+    path 'tables/*', emit: tables
 
     script:
     def args = task.ext.args ?: ''

@@ -69,5 +69,5 @@ workflow EVALUATE {
     )
 
     emit:
-    tables = AGGREGATE.out.tables // channel: path(tables)
+    tables = AGGREGATE.out.tables.map { files -> files.first().parent } // channel: path(tables)
 }
