@@ -96,19 +96,19 @@ def test_image_named_for_every_model_and_encoder(tmp_path: Path) -> None:
     """`nextflow inspect` reads containers from definitions, as clusters' download tools do."""
     import subprocess
 
+    import yaml
+
     done = subprocess.run(
         [str(harness.PROJECT / "scripts" / "nextflow.sh"), "inspect", str(harness.PROJECT), "-profile", "test,docker"],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     images = {item["name"].split(":")[-1]: item["container"] for item in json.loads(done.stdout)["processes"]}
-    expected = {
-        "SCLAMBDA_TRAIN",
-        "SCLAMBDA_PREDICT",
-        "BASELINES_TRAIN",
-        "BASELINES_PREDICT",
-        "ESM2_ENCODE",
-        "CONTROLS_ENCODE",
+    entries = {
+        kind: yaml.safe_load((harness.PROJECT / "assets" / f"{kind}.yml").read_text())["entries"]
+        for kind in ("models", "encoders")
     }
+    expected = {entry["process"] for entry in entries["encoders"].values()} | {"CONVERT_WEIGHTS"}
+    expected |= {f"{entry['process']}_{part}" for entry in entries["models"].values() for part in ("TRAIN", "PREDICT")}
     assert expected <= set(images)
     assert all(images.values())
