@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,12 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PredictedProfiles:
-    """Profiles predicted for perturbations `ids`: `mean` (K, G), `n_cells` and, for cells, `variance` of the mean."""
+    """Profiles predicted for perturbations `ids`: `mean` (K, G), `n_cells` and, for cells, `variance` of the mean.
+
+    `absent` are perturbations the model declared it cannot predict, with its reason.
+    """
 
     ids: tuple[str, ...]
     mean: np.ndarray
     variance: np.ndarray | None
     n_cells: np.ndarray
+    absent: dict[str, str] = field(default_factory=dict)
 
 
 def summarise(data: ad.AnnData, genes: np.ndarray, where: str) -> PredictedProfiles:
@@ -58,5 +62,7 @@ def summarise(data: ad.AnnData, genes: np.ndarray, where: str) -> PredictedProfi
 
 
 def read(path: Path | str, genes: np.ndarray) -> PredictedProfiles:
-    """Return :func:`summarise` of a file."""
-    return summarise(h5ad.read(path), genes, Path(path).name)
+    """Return :func:`summarise` of a file of PREDICT, with the perturbations it declares absent."""
+    data = h5ad.read(path)
+    facts = h5ad.provenance(data) if "vcbench" in data.uns else {}
+    return replace(summarise(data, genes, Path(path).name), absent=facts.get("absent", {}))

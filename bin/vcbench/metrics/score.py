@@ -36,10 +36,16 @@ def unit_of(path: Path, dataset: str, split: str) -> Unit:
 
 
 def align(truth: bundle.TruthBundle, unit: Unit, path: Path, allow_missing: bool) -> Predicted:
-    """Return the aligned predictions of a unit; raises :class:`ModelError` for missing or extra perturbations."""
+    """Return the aligned predictions of a unit; raises :class:`ModelError` for missing or extra perturbations.
+
+    Perturbations the model declared it cannot predict may be missing; their rows are `missing_pred`.
+    """
     fold = truth.fold(unit.fold)
     found = predictions.read(path, truth.genes)
-    check_perturbations(found.ids, fold.ids, path.name, allow_missing)
+    if found.absent:
+        log.warning("%s: %d perturbations not predicted, first: %s", path.name, len(found.absent),
+                    "{}: {}".format(*min(found.absent.items())))  # fmt: skip
+    check_perturbations([*found.ids, *found.absent], fold.ids, path.name, allow_missing)
     return scoring.align(fold, found.ids, found.mean, found.variance, found.n_cells)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -24,12 +25,21 @@ class Perturbation:
     """One perturbation, as far as it is known before any cell is measured.
 
     `genes` are the perturbed genes (one for a variant, two for a double), `positions` the 1-based mutated residues
-    (empty for gene perturbations).
+    (empty for gene perturbations). `annotations` are the columns of the user's annotations table (severity, domain,
+    AlphaMissense class ...), empty where the table says nothing.
     """
 
     id: str
     genes: tuple[str, ...]
     positions: tuple[int, ...] = ()
+    annotations: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def sites(self) -> frozenset[tuple[str, int]]:
+        """Mutated residues as (gene, position); a variant of several residues lists them under its one gene."""
+        if len(self.genes) == len(self.positions):
+            return frozenset(zip(self.genes, self.positions, strict=True))
+        return frozenset((gene, position) for gene in self.genes for position in self.positions)
 
 
 @dataclass(frozen=True)
@@ -168,13 +178,19 @@ class Prediction:
 
     `values` is (rows, genes) and `labels` (rows,) names each row's perturbation: one row per perturbation when
     `kind` is ``"profile"``, one per predicted cell when it is ``"cells"``. `basis` (rows,) optionally says what a
-    row rests on when a rule has several cases (written to `obs["basis"]`).
+    row rests on when a rule has several cases (written to `obs["basis"]`). `variance` (rows, genes) optionally is the
+    model's own variance of a measured mean profile (written as layer `predictive_variance`).
+
+    `absent` names perturbations the model says it cannot predict, with one line why ({id: reason}); they have no row
+    and are scored as `missing_pred`. A perturbation that is simply not there is an error.
     """
 
     values: np.ndarray
     labels: np.ndarray
     kind: str
     basis: np.ndarray | None = None
+    variance: np.ndarray | None = None
+    absent: Mapping[str, str] = field(default_factory=dict)
 
 
 @runtime_checkable

@@ -34,9 +34,17 @@ class Baseline:
         model.facts = {key: value for key, value in config.items() if key not in ("model", "tensors")}
         return model
 
-    def profiles(self, request: PredictionRequest, values: np.ndarray, basis: list[str] | None = None) -> Prediction:
-        """Return (perturbations, genes) float64 profiles as the prediction of the request."""
+    def check_genes(self, request: PredictionRequest) -> None:
+        """Raise :class:`ModelError` unless the request is for the genes of the training data."""
         storage.check_genes(self.facts["genes"], request.genes)
+
+    def profile_of_all(self, request: PredictionRequest) -> Prediction:
+        """Return the one stored `profile` for every perturbation of the request."""
+        return self.profiles(request, np.tile(self.tensors["profile"], (len(request.ids), 1)))
+
+    def profiles(self, request: PredictionRequest, values: np.ndarray, basis: list[str] | None = None) -> Prediction:
+        """Return (perturbations, genes) float64 profiles, all in the order of the request, as its prediction."""
+        self.check_genes(request)
         return Prediction(
             values=values.astype(np.float32),
             labels=np.array(request.ids, dtype=object),

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
 
 ROLES = ("train", "valid", "test", "excluded")
+#: Columns of perturbations.tsv that the screen itself gives; all others are annotations of the user.
+OF_THE_SCREEN = frozenset({
+    "perturbation", "labels", "gene", "protein_id", "isoform", "sequence_sha256", "sequence_length", "hgvs_p",
+    "consequence", "ref", "pos", "alt", "status", "reason", "n_cells_total", "n_cells",
+})  # fmt: skip
 #: `obs["control_half"]` of the control cells models may see; the other half is kept for the evaluation.
 TRAINING_HALF = "B"
 
@@ -134,7 +139,8 @@ def _read_folds(path: Path) -> dict[int, dict[str, str]]:
 
 def _perturbation(row: dict[str, str]) -> Perturbation:
     parts = {name: tuple(part for part in row[name].split(";") if part) for name in ("gene", "pos")}
-    return Perturbation(row["perturbation"], parts["gene"], tuple(int(part) for part in parts["pos"]))
+    annotations = {name: value for name, value in row.items() if name not in OF_THE_SCREEN}
+    return Perturbation(row["perturbation"], parts["gene"], tuple(int(part) for part in parts["pos"]), annotations)
 
 
 def read_vectors(path: Path, ids: Sequence[str]) -> Vectors:

@@ -19,13 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from vcbench.core.errors import ModelError
-from vcbench.core.seeds import stream
 from vcbench.models.base import Prediction, PredictionRequest, TrainingData
 from vcbench.models.baseline import Baseline
-
-FOLDS = 5
-#: Components below this share of the largest possible singular value are rounding noise, not directions.
-NEGLIGIBLE = 1e-9
+from vcbench.models.decomposition import NEGLIGIBLE, Decomposition, decompose
+from vcbench.models.selection import inner_folds, smallest
 
 
 @dataclass(frozen=True)
@@ -42,19 +39,6 @@ class GeneSide:
     offset: np.ndarray  # (genes,) b + c
 
 
-@dataclass(frozen=True)
-class EncoderSide:
-    """PCA of the training vectors: `mean` (D,), `axes` (r, D), `values` (r,), `right` (r, perturbations) = axes scores.
-
-    The reduced vectors are P = values * right; a new vector v becomes axes (v - mean).
-    """
-
-    mean: np.ndarray
-    axes: np.ndarray
-    values: np.ndarray
-    right: np.ndarray
-
-
 def gene_side(profiles: np.ndarray, control: np.ndarray) -> GeneSide:
     """Decompose (perturbations, genes) profiles and the (genes,) control mean c."""
     from scipy.linalg import svd
@@ -68,31 +52,19 @@ def gene_side(profiles: np.ndarray, control: np.ndarray) -> GeneSide:
     return GeneSide(left, values, left.T @ (deltas[:, :-1] - centre[:, None]), centre + control)
 
 
-def encoder_side(vectors: np.ndarray) -> EncoderSide:
-    """Decompose (perturbations, D) vectors."""
-    from scipy.linalg import svd
+def coefficients(genes: GeneSide, encoder: Decomposition, components: int, ridge: float) -> np.ndarray:
+    """Return the (k_genes, k_encoder) matrix A with prediction = left A (axes (v - mean)) + offset.
 
-    mean = vectors.mean(axis=0)
-    right, values, axes = svd(vectors - mean, full_matrices=False, check_finite=False)
-    kept = values > NEGLIGIBLE * np.linalg.norm(vectors)
-    return EncoderSide(mean, axes[kept], values[kept], right[:, kept].T)
-
-
-def coefficients(genes: GeneSide, encoder: EncoderSide, components: int, ridge: float) -> np.ndarray:
-    """Return the (k_genes, k_encoder) matrix A with prediction = left A (axes (v - mean)) + offset."""
+    `encoder` decomposes the training vectors (perturbations, D), so P = (left * values)'.
+    """
     k, m = min(components, len(genes.values)), min(components, len(encoder.values))
     gene_shrinkage = genes.values[:k] ** 2 / (genes.values[:k] ** 2 + ridge)
     encoder_weight = encoder.values[:m] / (encoder.values[:m] ** 2 + ridge)
-    return gene_shrinkage[:, None] * (genes.response[:k] @ encoder.right[:m].T) * encoder_weight
-
-
-def assignment(n: int, seed: int) -> np.ndarray:
-    """Return the inner fold (0 .. FOLDS - 1) of each of n perturbations sorted by id."""
-    return stream(seed, "linear inner folds").permutation(np.arange(n) % FOLDS)
+    return gene_shrinkage[:, None] * (genes.response[:k] @ encoder.left[:, :m]) * encoder_weight
 
 
 class Linear(Baseline):
-    """The bilinear ridge with its grid chosen by 5-fold cross-validation over the training perturbations.
+    """The bilinear ridge with its grid chosen by 5-fold cross-validation over the training residues.
 
     The score of a candidate is the squared error of the held-out profiles, mean over genes and perturbations. Of equal
     candidates the one with fewer components, then with the stronger penalty, is taken.
@@ -110,10 +82,10 @@ class Linear(Baseline):
         if not grid or grid[0][0] < 1 or min(r for _, r in grid) <= 0:
             raise ModelError(f"linear: components and ridge must be positive, found {self.settings}")
         errors = self._errors(data, vectors, profiles, control, grid, seed)
-        best = int(np.argmax(errors <= errors.min() * (1 + 1e-12))) if np.isfinite(errors).all() else 0
+        best = smallest(errors)
         components, ridge = grid[best]
         genes = self._gene_side(data, profiles, control, "all")
-        encoder = encoder_side(vectors)
+        encoder = decompose(vectors)
         matrix = coefficients(genes, encoder, components, ridge)
         self.tensors = {
             "gene_axes": genes.left[:, : matrix.shape[0]],
@@ -146,18 +118,18 @@ class Linear(Baseline):
         grid: Sequence[tuple[int, float]],
         seed: int,
     ) -> np.ndarray:
-        """Return the cross-validated mean squared error of each candidate (NaN with fewer than two perturbations)."""
-        if len(profiles) < 2:
+        """Return the cross-validated mean squared error of each candidate (NaN with fewer than two residues)."""
+        folds = inner_folds(data.train, seed)
+        if folds.max() == 0:
             return np.full(len(grid), np.nan)
-        folds = assignment(len(profiles), seed)
         totals = np.zeros(len(grid))
         for fold in np.unique(folds):
             held = folds == fold
             genes = self._gene_side(data, profiles[~held], control, (seed, int(fold)))
-            encoder = encoder_side(vectors[~held])
+            encoder = decompose(vectors[~held])
             rest = (profiles[held] - genes.offset).T
             inside = genes.left.T @ rest
-            reduced = encoder.axes @ (vectors[held] - encoder.mean).T
+            reduced = encoder.project(vectors[held]).T
             for index, (components, ridge) in enumerate(grid):
                 matrix = coefficients(genes, encoder, components, ridge)
                 fitted = matrix @ reduced[: matrix.shape[1]]

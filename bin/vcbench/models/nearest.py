@@ -9,6 +9,7 @@ import numpy as np
 from vcbench.core.errors import ModelError
 from vcbench.models.base import Prediction, PredictionRequest, TrainingData
 from vcbench.models.baseline import Baseline
+from vcbench.models.selection import residue_groups, smallest
 
 #: Distances that differ by less are ties: rounding of a float64 dot product of float32 vectors stays far below.
 TIE = 1e-9
@@ -21,8 +22,9 @@ class Nearest(Baseline):
       A constant encoder therefore gives exactly the train mean.
     - Distance 0: if a neighbour has the very same direction, only such neighbours count, equally.
     - A zero vector (DIFF of a variant that changes nothing) has distance 0 to zero vectors and 1 to all others.
-    - k: smallest mean squared error in leave-one-out cross-validation over the training perturbations. The squared
-      error is used because the correlation of deltas is undefined where the prediction equals the reference.
+    - k: smallest mean squared error over the training perturbations, each predicted without its own residue (genes:
+      without itself). The squared error is used because the correlation of deltas is undefined where the prediction
+      equals the reference.
     """
 
     name = "nearest"
@@ -37,12 +39,12 @@ class Nearest(Baseline):
         if not candidates or candidates[0] < 1:
             raise ModelError(f"nearest: neighbours must be positive integers, found {self.settings['neighbours']}")
         distances = cosine_distances(vectors, vectors)
-        errors = leave_one_out_errors(distances, profiles, candidates)
-        chosen = choose(errors, candidates)
+        errors = leave_residue_out_errors(distances, residue_groups(data.train), profiles, candidates)
+        chosen = candidates[smallest(errors)]
         self.tensors = {"vectors": vectors, "profiles": profiles}
         self.facts = {"genes": list(data.genes), "neighbours": chosen}
         return [
-            {"neighbours": k, "leave_one_out_mse": error, "chosen": k == chosen}
+            {"neighbours": k, "leave_residue_out_mse": error, "chosen": k == chosen}
             for k, error in zip(candidates, errors, strict=True)
         ]
 
@@ -81,21 +83,14 @@ def neighbour_weights(distances: np.ndarray, k: int) -> np.ndarray:
     return weights / weights.sum(axis=1, keepdims=True)
 
 
-def leave_one_out_errors(distances: np.ndarray, profiles: np.ndarray, candidates: Sequence[int]) -> list[float]:
-    """Return the mean squared error over perturbations and genes for each k (NaN with a single perturbation)."""
-    if len(profiles) < 2:
+def leave_residue_out_errors(
+    distances: np.ndarray, groups: np.ndarray, profiles: np.ndarray, candidates: Sequence[int]
+) -> list[float]:
+    """Return the mean squared error over perturbations and genes for each k (NaN with a single residue)."""
+    if groups.max() == 0:
         return [float("nan")] * len(candidates)
-    others = distances.copy()
-    np.fill_diagonal(others, np.inf)
+    others = np.where(groups[:, None] == groups, np.inf, distances)
     return [float(np.mean((neighbour_weights(others, k) @ profiles - profiles) ** 2)) for k in candidates]
-
-
-def choose(errors: Sequence[float], candidates: Sequence[int]) -> int:
-    """Return the k of the smallest error; of equal ones (to 1e-9) the smallest, and the first without any error."""
-    if np.isnan(errors).all():
-        return candidates[0]
-    best = np.nanmin(errors)
-    return next(k for k, error in zip(candidates, errors, strict=True) if error <= best * (1 + 1e-9))
 
 
 MODEL = Nearest

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from vcbench.models.base import Prediction, PredictionRequest, TrainingData
 from vcbench.models.baseline import Baseline
 
@@ -21,7 +19,7 @@ class NoChange(Baseline):
 
     def predict(self, request: PredictionRequest, seed: int, device: str) -> Prediction:
         """Return the control mean for every perturbation."""
-        return self.profiles(request, np.tile(self.tensors["profile"], (len(request.ids), 1)))
+        return self.profile_of_all(request)
 
 
 MODEL = NoChange

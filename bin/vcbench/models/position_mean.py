@@ -6,7 +6,7 @@ import logging
 
 import numpy as np
 
-from vcbench.models.base import Perturbation, Prediction, PredictionRequest, TrainingData
+from vcbench.models.base import Prediction, PredictionRequest, TrainingData
 from vcbench.models.baseline import Baseline
 
 log = logging.getLogger(__name__)
@@ -26,11 +26,11 @@ class PositionMean(Baseline):
             "profiles": data.profiles.of(data.train_ids),
             "train_mean": data.profiles.train_mean(data.train_ids),
         }
-        self.facts = {"genes": list(data.genes), "sites": [sorted(map(list, _sites(item))) for item in data.train]}
+        self.facts = {"genes": list(data.genes), "sites": [sorted(map(list, item.sites)) for item in data.train]}
         return [
             {
                 "perturbation": item.id,
-                "sites": ";".join(f"{gene}:{position}" for gene, position in sorted(_sites(item))),
+                "sites": ";".join(f"{gene}:{position}" for gene, position in sorted(item.sites)),
             }
             for item in data.train
         ]
@@ -41,20 +41,12 @@ class PositionMean(Baseline):
         values = np.tile(self.tensors["train_mean"], (len(request.ids), 1))
         basis = ["train_mean"] * len(request.ids)
         for row, item in enumerate(request.perturbations):
-            sharing = [index for index, sites in enumerate(trained) if sites & _sites(item)]
+            sharing = [index for index, sites in enumerate(trained) if sites & item.sites]
             if sharing:
                 values[row] = self.tensors["profiles"][sharing].mean(axis=0)
                 basis[row] = "position"
         log.info("position_mean: %d of %d perturbations share a residue", basis.count("position"), len(basis))
         return self.profiles(request, values, basis)
-
-
-def _sites(perturbation: Perturbation) -> set[tuple[str, int]]:
-    """Residues as (gene, position); a variant of several residues lists them under its one gene."""
-    genes = perturbation.genes
-    if len(genes) == len(perturbation.positions):
-        return set(zip(genes, perturbation.positions, strict=True))
-    return {(gene, position) for gene in set(genes) for position in perturbation.positions}
 
 
 MODEL = PositionMean

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,14 @@ from vcbench.models import registry, task
 from vcbench.models.base import CELLS, PROFILE, Model, Prediction, PredictionRequest
 from vcbench.models.scaling import Scaling
 
+log = logging.getLogger(__name__)
+
 
 def check(prediction: Prediction, request: PredictionRequest) -> None:
-    """Raise :class:`ModelError` unless the prediction is finite and holds exactly what was asked for."""
+    """Raise :class:`ModelError` unless the prediction is finite and holds exactly what was asked for.
+
+    Perturbations the model declares `absent` need no row; a model that predicts none at all has failed.
+    """
     values, labels = np.asarray(prediction.values), np.asarray(prediction.labels)
     if prediction.kind not in (PROFILE, CELLS):
         raise ModelError(f"unknown kind of prediction '{prediction.kind}'")
@@ -28,14 +35,21 @@ def check(prediction: Prediction, request: PredictionRequest) -> None:
         raise ModelError(f"{len(values)} predicted rows have {len(labels)} labels")
     if prediction.basis is not None and len(prediction.basis) != len(values):
         raise ModelError(f"{len(values)} predicted rows have {len(prediction.basis)} bases")
+    _check_variance(prediction, values.shape)
     names, counts = np.unique(labels.astype(str), return_counts=True)
     found, wanted = dict(zip(names.tolist(), counts.tolist(), strict=True)), set(request.ids)
-    if missing := sorted(wanted - found.keys()):
+    if unknown := sorted(prediction.absent.keys() - wanted | prediction.absent.keys() & found.keys()):
+        raise ModelError(f"declared absent, but predicted or never asked for: {', '.join(unknown[:3])}")
+    if wanted and not wanted - prediction.absent.keys():
+        reasons = Counter(prediction.absent.values()).most_common(3)
+        shown = "; ".join(f"{reason} ({count})" for reason, count in reasons)
+        raise ModelError(f"predicts none of the {len(wanted)} test perturbations: {shown}")
+    if missing := sorted(wanted - found.keys() - prediction.absent.keys()):
         raise ModelError(f"no prediction for {len(missing)} perturbations, first {', '.join(missing[:3])}")
     if unexpected := sorted(found.keys() - wanted):
         raise ModelError(f"predicted perturbations nobody asked for: {', '.join(unexpected[:3])}")
     expected = dict(zip(request.ids, request.n_cells, strict=True))
-    for name in request.ids:
+    for name in sorted(wanted - prediction.absent.keys()):
         rows = 1 if prediction.kind == PROFILE else expected[name]
         if found[name] != rows:
             raise ModelError(f"{found[name]} predicted rows for {name}, expected {rows} ({prediction.kind})")
@@ -43,6 +57,16 @@ def check(prediction: Prediction, request: PredictionRequest) -> None:
     if bad.any():
         shown = ", ".join(sorted(set(labels[bad].astype(str)))[:3])
         raise ModelError(f"predicted values are not finite (NaN or infinite) in {bad.sum()} rows, first {shown}")
+
+
+def _check_variance(prediction: Prediction, shape: tuple[int, ...]) -> None:
+    if prediction.variance is None:
+        return
+    variance = np.asarray(prediction.variance)
+    if variance.shape != shape:
+        raise ModelError(f"the variance has shape {variance.shape}, the predicted values {shape}")
+    if not (np.isfinite(variance) & (variance >= 0)).all():
+        raise ModelError("the variance of the predicted values is negative or not finite")
 
 
 def write(unit: Unit, prediction: Prediction, request: PredictionRequest, code: str, out_dir: Path) -> Path:
@@ -59,8 +83,14 @@ def write(unit: Unit, prediction: Prediction, request: PredictionRequest, code: 
     )
     var = pd.DataFrame(index=pd.Index(request.genes, dtype=object, name="gene"))
     data = ad.AnnData(np.ascontiguousarray(prediction.values, dtype=np.float32), obs=obs, var=var)
+    if prediction.variance is not None:
+        data.layers["predictive_variance"] = np.ascontiguousarray(prediction.variance, dtype=np.float32)
     path = out_dir / f"{unit.id}.predictions.h5ad"
-    h5ad.write(data, path, {"unit": unit.id, **asdict(unit), "kind": prediction.kind, "code": code})
+    facts = {"unit": unit.id, **asdict(unit), "kind": prediction.kind, "code": code}
+    if prediction.absent:
+        log.warning("%s: no prediction for %d of %d perturbations", unit.id, len(prediction.absent), len(request.ids))
+        facts["absent"] = dict(prediction.absent)
+    h5ad.write(data, path, facts)
     return path
 
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Libraries whose versions a status records when the unit used them.
-PACKAGES = ("anndata", "numpy", "safetensors", "scipy", "torch")
+#: Libraries whose versions a status records when the unit used them: {module: package}.
+PACKAGES = {name: name for name in ("anndata", "numpy", "safetensors", "scipy", "torch")} | {"sklearn": "scikit-learn"}
 
 
 def parser(description: str, epilog: str) -> argparse.ArgumentParser:
@@ -113,7 +113,9 @@ def run(task: Task, stage: str, work: Callable[[Unit, Status], None]) -> None:
         status = Status(unit.id, stage, unit.seed, task.options.code, task.device)
         with recorded(status), memory_errors():
             work(unit, status)
-        status.write(task.options.out_dir, tuple(name for name in PACKAGES if name in sys.modules))
+        status.write(
+            task.options.out_dir, tuple(package for module, package in PACKAGES.items() if module in sys.modules)
+        )
         facts = status.facts
         log.info("%d/%d %s %s, %.2f s", number, len(task.units), unit.id, facts["state"], facts["wall_seconds"])
         if facts["state"] != "ok":

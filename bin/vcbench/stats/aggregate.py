@@ -28,8 +28,8 @@ EPILOG = """Example:
 
 Writes leaderboard.tsv, contrasts.tsv, plan.tsv (every unit with its state and reason) and scores.parquet (every value).
 --scores takes the tables of vcb_score.py and the reference tables of vcb_truth.py. The best simple baseline of a metric
-is the baseline model (on any encoder except negative controls) with the best value over the test perturbations: chosen
-on the data it is compared on, which favours the baseline, so that a claim to beat it is conservative."""
+is the baseline model (negative controls left out, models and encoders) with the best value over the test perturbations:
+chosen on the data it is compared on, which favours the baseline, so that a claim to beat it is conservative."""
 
 __all__ = ["BEST_BASELINE", "CONTRASTS", "LEADERBOARD", "aggregate", "main", "read_clusters"]
 
@@ -81,7 +81,7 @@ def main(argv: Sequence[str]) -> None:
     import pyarrow.parquet as pq
 
     metrics = registry.load(options.assets)
-    encoders = catalogue.load("encoders", options.assets)["entries"]
+    models, encoders = (catalogue.load(kind, options.assets)["entries"] for kind in ("models", "encoders"))
     plan = read_tsv(options.plan, ("unit", "dataset", "split", "fold", "model", "encoder", "strategy", "seed", "class",
                                    "process", "task"))  # fmt: skip
     table = scores.read_scores(options.scores)
@@ -89,7 +89,7 @@ def main(argv: Sequence[str]) -> None:
         plan, accounting.read_statuses(options.statuses), accounting.read_failures(options.failures),
         scores.scored_units(table, plan), encoders,
     )  # fmt: skip
-    negative = {name for name, entry in encoders.items() if entry.get("negative_control")}
+    negative = {name for name, entry in {**models, **encoders}.items() if entry.get("negative_control")}
     board, differences = aggregate(
         accounts, table, read_clusters(options.perturbations), metrics, negative, options.seed, options.bootstrap
     )

@@ -17,6 +17,7 @@ CONTRASTS = (
     "dataset", "split", "metric", "gene_set", "model", "encoder", "strategy", "reference_model", "reference_encoder",
     "reference_strategy", "difference", "ci_low", "ci_high", "p", "p_holm", "n", "detectable", "reference", "verdict",
     "interval", "n_clusters", "median_difference", "superiority", "p_signed_rank", "n_zero", "sd_difference",
+    "p_bh", "fold_ci_low", "fold_ci_high",
 )  # fmt: skip
 
 #: Two kinds of reference; each is a family of its own for Holm's correction within metric, dataset and split.
@@ -28,14 +29,14 @@ ALPHA = 0.05
 def best_baseline(metric: Metric, plan: Sequence[Planned], imputed: np.ndarray, negative: set[str]) -> int | None:
     """Return the position of the baseline combination with the best imputed value (M,), None without one.
 
-    Baselines on negative-control encoders carry no information about the perturbation: choosing among them
-    would only add the luck of the draw.
+    Baselines that are negative controls, or run on negative-control encoders, carry no information about the
+    perturbation: choosing among them would only add the luck of the draw. `negative` names both.
     """
     better = 1 if metric.direction == "higher" else -1
     found = [
         (-tidy(better * imputed[m]), planned.of, m)
         for m, planned in enumerate(plan)
-        if planned.kind == "baseline" and planned.of[1] not in negative and planned.units_ok
+        if planned.kind == "baseline" and not negative & set(planned.of[:2]) and planned.units_ok
         and not np.isnan(imputed[m])
     ]  # fmt: skip
     # Ties go to the first name, so that the choice does not depend on the order of the plan.
@@ -65,7 +66,7 @@ def rows(panel: Panel, metric: Metric, gene_set: str, series: Series, negative: 
     """Return the contrasts of one metric and gene set; none for a metric without a direction."""
     if metric.direction not in ("higher", "lower"):
         return []
-    train_mean = next((m for m, p in enumerate(panel.plan) if p.of[0] == TRAIN_MEAN and p.units_ok), None)
+    train_mean = panel.position(TRAIN_MEAN)
     best = best_baseline(metric, panel.plan, series.imputed, negative)
     found = []
     for kind, reference in ((BEST_BASELINE, best), (TRAIN_MEAN, train_mean)):
@@ -80,20 +81,22 @@ def _family(
     """Return the contrasts to one reference, corrected for their number."""
     members = [m for m in range(len(panel.plan)) if m != reference]
     # A combination without any score is listed, not judged.
-    judged = np.array([panel.plan[m].units_ok > 0 for m in members], dtype=bool)
+    judged = panel.scored[members]
     differences, denominators, scale = paired(series, members, reference, judged)
     scaled = differences / scale[:, None]
     ci = bootstrap.intervals(differences, denominators, panel.groups, panel.weights)
     signed_rank, zeros = contrasts.signed_rank(scaled)
     p = contrasts.sign_flip(scaled, panel.groups, panel.flips)
     p_holm = contrasts.holm(p)
+    tested = len({name for _, name in panel.rows})
+    fold_low, fold_high = contrasts.fold_intervals(differences, denominators, panel.folds, tested)
     # Differences that cancel leave rounding noise, which is no difference.
     zero = np.abs(np.nansum(scaled, 1)) <= contrasts.ROUNDING * np.nansum(np.abs(scaled), 1)
     numbers: Mapping[str, np.ndarray] = {
         "difference": np.where(zero, 0.0, ci.estimate), "ci_low": ci.low, "ci_high": ci.high, "p": p, "p_holm": p_holm,
         "detectable": contrasts.DETECTABLE_ERRORS * ci.standard_error,
         "median_difference": row_statistic(scaled, np.median), "superiority": contrasts.superiority(scaled),
-        "p_signed_rank": signed_rank, "sd_difference": row_statistic(scaled, standard_deviation, 2),
+        "fold_ci_low": fold_low, "fold_ci_high": fold_high, "p_signed_rank": signed_rank, "sd_difference": row_statistic(scaled, standard_deviation, 2),
     }  # fmt: skip
     known = (~np.isnan(differences)).sum(1)
     found = []
@@ -107,6 +110,19 @@ def _family(
         row["verdict"] = verdict(row, metric)
         found.append(row)
     return found
+
+
+def adjust_across(found: Sequence[dict[str, Any]]) -> None:
+    """Add `p_bh`: Benjamini-Hochberg over the Holm-adjusted p values of the contrasts to the best baseline.
+
+    One family over all metrics, datasets and splits of the run; contrasts to the train mean are left out of it.
+    """
+    primary = [row for row in found if row["reference"] == BEST_BASELINE]
+    adjusted = contrasts.benjamini_hochberg(np.array([row["p_holm"] for row in primary], dtype=float))
+    for row in found:
+        row["p_bh"] = np.nan
+    for row, value in zip(primary, adjusted, strict=True):
+        row["p_bh"] = tidy(value)
 
 
 def verdict(row: Mapping[str, Any], metric: Metric) -> str:

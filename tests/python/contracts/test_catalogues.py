@@ -25,7 +25,8 @@ def test_groups_name_existing_entries(catalogue: dict) -> None:
 def test_model_is_complete(name: str) -> None:
     entry = MODELS["entries"][name]
     assert re.search(r"^MODEL = ", (PROJECT / "bin" / "vcbench" / "models" / f"{name}.py").read_text(), re.M)
-    assert (PROJECT / "docs" / "models" / f"{name}.md").is_file()
+    assert (PROJECT / "docs" / "models" / f"{entry.get('page', name)}.md").is_file()
+    assert entry.get("needs") in (None, "annotations")
     folder = PROJECT / "modules" / "local" / entry["process"].lower()
     for part in ("train", "predict"):
         process = f"{entry['process']}_{part.upper()}"

@@ -137,7 +137,7 @@ def test_nearest_chooses_k_by_leave_one_out():
     expected = [error(k) for k in candidates]
     model = registry.load("nearest")({"neighbours": candidates})
     log = model.fit(data, 0, "cpu")
-    np.testing.assert_allclose([row["leave_one_out_mse"] for row in log], expected, rtol=1e-9)
+    np.testing.assert_allclose([row["leave_residue_out_mse"] for row in log], expected, rtol=1e-9)
     assert model.facts["neighbours"] == candidates[int(np.argmin(expected))]
     assert [row["chosen"] for row in log] == [k == model.facts["neighbours"] for k in candidates]
 

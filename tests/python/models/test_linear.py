@@ -9,7 +9,8 @@ import pytest
 from toy_models import request, training, vectors
 
 from vcbench.core.errors import ModelError
-from vcbench.models.linear import MODEL, assignment
+from vcbench.models.linear import MODEL
+from vcbench.models.selection import inner_folds
 
 N, GENES, WIDTH = 17, 40, 12
 NAMES = [f"p{i:02d}" for i in range(N)]
@@ -62,7 +63,7 @@ def test_cross_validation_equals_the_dense_formula_and_picks_its_minimum(toy):
     settings = {"components": [2, 5, 50], "ridge": [0.01, 1, 10]}
     model = MODEL(settings)
     log = model.fit(data, 7, "cpu")
-    folds = assignment(N, 7)
+    folds = inner_folds(data.train, 7)
     assert sorted(np.bincount(folds)) == [3, 3, 3, 4, 4]
     for row in log:
         errors = np.empty_like(profiles)

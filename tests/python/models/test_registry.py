@@ -14,7 +14,7 @@ def test_catalogue_code_and_documents_name_the_same_models(project):
     entries = catalogue.load("models")["entries"]
     assert registry.names() == sorted(entries)
     for name, entry in entries.items():
-        assert (project / "docs" / "models" / f"{name}.md").is_file()
+        assert (project / "docs" / "models" / f"{entry.get('page', name)}.md").is_file()
         model = registry.load(name)({key: spec["default"] for key, spec in entry["settings"].items()})
         assert isinstance(model, Model)
         assert model.name == name
