@@ -49,15 +49,16 @@ def build(
 ) -> list[dict[str, object]]:
     """Return the rows of the plan, sorted by unit.
 
-    A combination that cannot exist (a residue encoder on gene perturbations, a position split of genes) is not planned;
-    a dataset for which nothing is left is an error. Models that ignore the encoder run once, not once per encoder.
+    A combination that cannot exist (a residue encoder on gene perturbations, a position split of genes, a mean over
+    annotated classes without annotations) is not planned; a dataset for which nothing is left is an error. Models that
+    ignore the encoder run once, not once per encoder.
     """
     rows: list[dict[str, object]] = []
     for dataset in datasets:
         kind = dataset["perturbation_type"]
         usable = [name for name in request.encoders if kind in encoders["entries"][name]["modalities"]]
         splits = [name for name in request.splits if kind in SPLITS[name]]
-        fitting = [name for name in request.models if kind in models["entries"][name]["modalities"]]
+        fitting = [name for name in request.models if _fits(models["entries"][name], dataset)]
         for what, left in (("split", splits), ("model", fitting)):
             if not left:
                 raise InputError(
@@ -90,6 +91,12 @@ def build(
     rows.sort(key=lambda row: row["unit"])
     _assign_tasks(rows, models, request.units_per_task)
     return rows
+
+
+def _fits(entry: Mapping[str, Any], dataset: Mapping[str, str]) -> bool:
+    """Whether a model can be trained on a dataset: its kind of perturbation, and the file the model needs beside it."""
+    needed = entry.get("needs")
+    return dataset["perturbation_type"] in entry["modalities"] and (needed is None or bool(dataset.get(needed)))
 
 
 def encoder_rows(entries: Mapping[str, Any], overrides: Mapping[str, Mapping[str, Any]]) -> list[dict[str, object]]:
