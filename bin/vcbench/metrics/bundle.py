@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,12 @@ class FoldTruth:
         Per perturbation, positions of the significant genes in rank order.
     positive
         (K, G) significant and beyond the fold-change cut.
+    p_adj, log2fc
+        (K, G) of the DE table; NaN where a gene was not tested or a perturbation has too few cells.
+    significant_first
+        As `significant`, from the first random half of the cells alone (`*_xfit`); None when it was not built.
+    sets
+        Positions of the genes of each set of ``--gene-sets`` (pathways), by the name in that file.
     cell_mean
         (G,) mean over all test cells (only `bench_compat`).
     listed, compat_label
@@ -91,7 +99,11 @@ class FoldTruth:
     n_first: np.ndarray
     significant: tuple[np.ndarray, ...]
     positive: np.ndarray
+    p_adj: np.ndarray
+    log2fc: np.ndarray
     cell_mean: np.ndarray
+    significant_first: tuple[np.ndarray, ...] | None = None
+    sets: Mapping[str, np.ndarray] = field(default_factory=dict)
     listed: tuple[np.ndarray, ...] | None = None
     compat_label: np.ndarray | None = None
 
@@ -101,17 +113,47 @@ class FoldTruth:
         return np.unique(np.concatenate([np.array([], dtype=np.int64), *self.targets]))
 
     @cached_property
+    def cross_fit(self) -> FoldTruth:
+        """The fold with lists of changed genes from one half of the cells and profiles from the other (metrics.md 2.2).
+
+        `n_cells` is that of the scoring half, or of the smaller one where it is too small for a list. Raises
+        :class:`InputError` when the bundle holds no such lists.
+        """
+        if self.significant_first is None:
+            raise InputError(
+                "no cross-fitted gene lists", where="truth bundle", hint="write it again with vcb_truth.py"
+            )
+        n, first = self.n_cells[:, None].astype(np.float64), self.n_first[:, None].astype(np.float64)
+        listed = self.n_first >= contract.MIN_CELLS_DE
+        with np.errstate(invalid="ignore", divide="ignore"):
+            second = (n * self.profile - first * self.first_half[0]) / (n - first)
+            variance = self.variance * n / (n - first)
+        return replace(
+            self,
+            n_cells=np.where(listed, self.n_cells - self.n_first, self.n_first),
+            profile=second,
+            variance=variance,
+            significant=self.significant_first,
+            significant_first=None,
+            first_half=self.first_half[:0],
+        )
+
+    @cached_property
     def _cache(self) -> dict[str, GeneSet]:
         return {}
 
     def gene_set(self, name: str) -> GeneSet:
-        """Return a gene set by name: all, expr, sig, deK, each with or without ``_nt``; or listed.
+        """Return a gene set by name: all, expr, sig, deK, fixed_<name>, each with or without ``_nt``; or listed.
 
         ``_nt`` removes the perturbation's target genes before a list is cut to K, so lists stay full where possible.
         """
         if name not in self._cache:
             self._cache[name] = self._build(name)
         return self._cache[name]
+
+    @cached_property
+    def _fixed(self) -> dict[str, np.ndarray]:
+        return {fixed_name(name): index for name, index in self.sets.items()}
 
     def _build(self, name: str) -> GeneSet:
         base, no_targets = (name[:-3], True) if name.endswith("_nt") else (name, False)
@@ -124,6 +166,8 @@ class FoldTruth:
             found = list(self.significant)
         elif base == "listed" and self.listed is not None:
             found = list(self.listed)
+        elif base in self._fixed:
+            found = [self._fixed[base] for _ in rows]
         else:
             raise InputError(f"unknown gene set '{name}'", where="metrics.yml")
         if no_targets:
@@ -153,6 +197,13 @@ class TruthBundle:
             if fold.fold == number:
                 return fold
         raise InputError(f"no fold {number} in the truth", where=f"{self.facts['dataset']}.{self.facts['split']}")
+
+
+def fixed_name(name: str) -> str:
+    """Return the gene set under which a set of ``--gene-sets`` is scored: ``HALLMARK_P53_PATHWAY`` ->
+    ``fixed_hallmark_p53``.
+    """
+    return "fixed_" + re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_").removesuffix("_pathway")
 
 
 def axis_hash(genes: np.ndarray) -> str:
@@ -191,11 +242,23 @@ def write(bundle: TruthBundle, path: Path | str) -> None:
     for seed in range(first.first_half.shape[0]):
         layers[f"first_half_{seed}"] = np.concatenate([fold.first_half[seed] for fold in folds])
     facts = dict(bundle.facts)
+    if first.significant_first is not None:
+        layers["first_half_rank"] = np.concatenate([_ranks(fold.significant_first, len(var)) for fold in folds])
+    if first.sets:
+        facts["gene_sets"] = {name: [str(g) for g in bundle.genes[index]] for name, index in first.sets.items()}
     if first.listed is not None:
         layers["compat_label"] = np.concatenate([fold.compat_label for fold in folds])
         facts["compat_listed"] = [[str(g) for g in bundle.genes[index]] for fold in folds for index in fold.listed]
     data = ad.AnnData(X=np.concatenate([fold.profile for fold in folds]), obs=obs, var=var, layers=layers)
     h5ad.write(data, path, facts)
+
+
+def _ranks(lists: tuple[np.ndarray, ...] | None, n_genes: int) -> np.ndarray:
+    """Return (K, G) 1, 2, ... for the genes of each list in its order, 0 for others."""
+    ranks = np.zeros((len(lists or ()), n_genes), dtype=np.int32)
+    for row, index in enumerate(lists or ()):
+        ranks[row, index] = np.arange(1, len(index) + 1)
+    return ranks
 
 
 def read(path: Path | str, de_path: Path | str) -> TruthBundle:
@@ -216,7 +279,12 @@ def read(path: Path | str, de_path: Path | str) -> TruthBundle:
     table = {(fold, name): (np.array([position[g] for g in gene], dtype=np.int64), columns)
              for fold, name, gene, columns in rows}  # fmt: skip
     listed = facts.pop("compat_listed", None)
-    n_seeds = sum(name.startswith("first_half_") for name in data.layers)
+    sets = {
+        name: np.array([position[g] for g in members], dtype=np.int64)
+        for name, members in facts.pop("gene_sets", {}).items()
+    }
+    every_gene = np.arange(len(genes))
+    n_seeds = sum(name.startswith("first_half_") and name != "first_half_rank" for name in data.layers)
     halves = np.stack([np.asarray(data.layers[f"first_half_{seed}"]) for seed in range(n_seeds)])
     folds = []
     for number in sorted(set(data.obs["fold"].tolist())):
@@ -224,11 +292,14 @@ def read(path: Path | str, de_path: Path | str) -> TruthBundle:
         ids = tuple(data.obs["perturbation"].to_numpy()[at].tolist())
         targets = [str(text) for text in data.obs["targets"].to_numpy()[at]]
         significant, positive = [], np.zeros((len(at), len(genes)), dtype=bool)
+        p_adj, log2fc = np.full((2, len(at), len(genes)), np.nan)
         for row, name in enumerate(ids):
             index, columns = table.get((int(number), name), (np.array([], dtype=np.int64), None))
             significant.append(index if columns is None else select_significant(index, columns["rank"]))
             if columns is not None:
                 positive[row, index[select_positive(columns["p_adj"], columns["log2fc"])]] = True
+                p_adj[row, index], log2fc[row, index] = columns["p_adj"], columns["log2fc"]
+        first_ranks = data.layers.get("first_half_rank")
         var = data.var
         folds.append(FoldTruth(
             fold=int(number),
@@ -244,6 +315,11 @@ def read(path: Path | str, de_path: Path | str) -> TruthBundle:
             n_first=data.obs["n_first_half"].to_numpy()[at],
             significant=tuple(significant),
             positive=positive,
+            p_adj=p_adj,
+            log2fc=log2fc,
+            significant_first=None if first_ranks is None else
+            tuple(select_significant(every_gene, rank) for rank in np.asarray(first_ranks)[at]),
+            sets=sets,
             listed=None if listed is None else
             tuple(np.array([position[g] for g in listed[i]], dtype=np.int64) for i in at),
             compat_label=None if listed is None else np.asarray(data.layers["compat_label"])[at],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +41,13 @@ class Comparison:
     truth: FoldTruth
     predicted: Predicted
     pairs: np.ndarray
+    _made: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """Return ``make()``, computed once for this comparison: what several metrics start from."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
 
     def take(self, matrix: np.ndarray) -> np.ndarray:
         """Return (K, R) entries of a (K predictions, K truths) matrix."""

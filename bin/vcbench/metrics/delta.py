@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from vcbench.metrics import contract
+from vcbench.metrics import contract, ranking
 from vcbench.metrics.bundle import FoldTruth, GeneSet
 from vcbench.metrics.comparison import Comparison, Outcome, flags, reasons
 from vcbench.metrics.pairwise import compare, no_reference, perturbed_mean, split_controls
@@ -25,11 +25,9 @@ def cosine_kernel(delta_p: np.ndarray, delta_t: np.ndarray) -> np.ndarray:
 
 def spearman_kernel(delta_p: np.ndarray, delta_t: np.ndarray) -> np.ndarray:
     """Return (K, T) rank correlations with mid-ranks."""
-    from scipy.stats import rankdata
-
-    ranks = rankdata(np.nan_to_num(delta_p), axis=1)
+    ranks = ranking.rank(delta_p).middle
     ranks[np.isnan(delta_p).any(axis=1)] = np.nan
-    return pearson_kernel(ranks, rankdata(delta_t, axis=1))
+    return pearson_kernel(ranks, ranking.rank(delta_t).middle)
 
 
 def pearson(comparison: Comparison, gene_set: str) -> Outcome:

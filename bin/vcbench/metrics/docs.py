@@ -36,7 +36,10 @@ averaged within a perturbation first.
   The reference `best_baseline` is the baseline model (on any encoder that says something about the perturbation) with the
   best value on these very perturbations: that choice favours the baseline, so a claim to beat it is conservative.
 - **Gene sets**: `expr` = detected in at least 5 % of training control or training perturbed cells; `de20` = the 20 significant genes with the
-  largest fold change (fewer are flagged `n_lt_k`); `_nt` = without the perturbed gene; `eligible` = genes whose split-half
+  largest fold change (fewer are flagged `n_lt_k`); `sig` = all significant genes; `_nt` = without the perturbed gene; `_xfit` =
+  listed from one random half of the cells and scored on the other, so that noise cannot choose the genes it is scored on;
+  `fixed_<name>` = a set chosen in advance (`--gene-sets FILE.gmt`, `--fixed-sets`), in the tables only when it was given;
+  `expr_nt@fdr0.01_lfc1` = other cuts for what counts as changed; `eligible` = genes whose split-half
   reliability over perturbations is positive. For `c_acc*` `_nt` removes the perturbed genes of all test perturbations.
 - **References never see test cells**: the control mean subtracted from predictions comes from training controls, the one subtracted from the
   truth from held-out controls, the perturbed mean from training perturbations.
@@ -60,6 +63,7 @@ def _no_skill(metric: Metric) -> str:
     text = {
         "train_mean": "value of the train mean",
         "prevalence": "share of changed genes",
+        "top_share": "k / number of genes",
         "constant_area": "(1 + share of changed genes) / 2",
     }
     return text.get(str(metric.no_skill), f"{metric.no_skill:g}" if isinstance(metric.no_skill, int | float) else "")

@@ -15,7 +15,7 @@ from vcbench.core.errors import InputError
 from vcbench.core.h5ad import CONTROL
 from vcbench.core.hashing import sha256_file
 from vcbench.core.tables import write_tsv
-from vcbench.metrics import bundle, compat, contract, predictions, registry, score, scoring, truth, truth_cli
+from vcbench.metrics import bundle, compat, contract, gmt, predictions, registry, score, scoring, truth, truth_cli
 from vcbench.metrics.registry import Metric
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _csr(data: ad.AnnData, genes: list[str]) -> Any:
 
 def build_truth(
     test: ad.AnnData, train: ad.AnnData, genes: list[str], targets: Mapping[str, Sequence[str]], facts: dict[str, Any],
-    seed: int, target_sum: float, list_name: str,
+    seed: int, target_sum: float, list_name: str, gene_sets: Mapping[str, Sequence[str]], fixed: Sequence[str],
 ) -> tuple[bundle.TruthBundle, list[Any]]:  # fmt: skip
     """Return truth bundle and DE rows of one fold: control half A is the truth file's, half B the training file's."""
     import scipy.sparse as sp
@@ -135,7 +135,7 @@ def build_truth(
         "--truth, --train",
     )
     roles = truth.Roles(FOLD, *(tuple(sorted(set(names) - {CONTROL})) for names in (labels[1], labels[0])))
-    return truth.build(cells, [roles], targets, facts, seed, list_name)
+    return truth.build(cells, [roles], targets, facts, seed, list_name, gene_sets, fixed)
 
 
 def check(test: ad.AnnData, train: ad.AnnData, options: Any) -> list[str]:
@@ -182,11 +182,17 @@ def main(argv: Sequence[str]) -> None:
         "--allow-missing", action="store_true", help="score although perturbations are missing or extra"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of halves and permutations")
+    parser.add_argument("--gene-sets", type=Path, metavar="GMT", help="sets of genes chosen in advance (pathways)")
+    parser.add_argument(
+        "--fixed-sets", nargs="+", metavar="NAME",
+        help=f"sets of that file that get columns of their own; without a choice {gmt.DEFAULT_FIXED} where it is there",
+    )  # fmt: skip
     parser.add_argument("--assets", type=Path, default=catalogue.ASSETS, help="folder of metrics.yml")
     options = parser.parse_args(argv)
     list_name = compat.check_list(options.bench_compat_de_list) if options.bench_compat else ""
     wanted = [*options.metrics, *(["bench_compat"] if options.bench_compat else [])]
     metrics = registry.chosen(registry.load(options.assets), wanted)
+    gene_sets, fixed = gmt.choose(options.gene_sets, options.fixed_sets)
     test, train = (load(path, measured=True) for path in (options.truth, options.train))
     predicted = load(options.predictions, measured=False)
     genes = check(test, train, options)
@@ -211,7 +217,8 @@ def main(argv: Sequence[str]) -> None:
     if not set(found.ids) & set(test_ids):
         raise InputError("no perturbation in common", where="--truth, --predictions",
                          found=", ".join(found.ids[:1]) or "none", expected=test_ids[0])  # fmt: skip
-    built, _ = build_truth(test, train, common, targets, facts, options.seed, options.target_sum, list_name)
+    built, _ = build_truth(test, train, common, targets, facts, options.seed, options.target_sum, list_name,
+                           gene_sets, fixed)  # fmt: skip
     tables = score_all(built, found, metrics, options.seed)
     options.out.mkdir(parents=True, exist_ok=True)
     import pyarrow.parquet as pq
@@ -256,7 +263,7 @@ def summary(
 ) -> list[dict[str, Any]]:
     """Return one row per metric and gene set: value, perturbations behind it, why others have none, and references."""
     result = []
-    for metric, gene_set in registry.reported(dict(metrics)):
+    for metric, gene_set in scoring.reported(built, metrics):
         name = scoring.set_name(built, gene_set)
         value, n, status = _panel_value(tables["predictions"], metric, name, "predictions")
         references = {

@@ -14,6 +14,9 @@ from vcbench.core.names import closest
 #: Gene sets that do not show in a column name: the metric exists in one form only.
 _UNNAMED_SETS = ("eligible", "listed")
 
+#: Stands for every gene set that was chosen in advance (``--fixed-sets``); none are chosen without ``--gene-sets``.
+FIXED = "fixed_nt"
+
 #: Group of the metrics that are always computed.
 DEFAULT = "default"
 
@@ -101,6 +104,11 @@ def chosen(metrics: dict[str, Metric], requested: Sequence[str]) -> dict[str, Me
         if name not in known:
             raise InputError(f"unknown group of metrics '{name}'", where="--metrics", hint=closest(name, known))
     return {name: metric for name, metric in metrics.items() if metric.group in (DEFAULT, *requested)}
+
+
+def expand(gene_set: str, fixed: Sequence[str]) -> list[str]:
+    """Return the gene sets that a name of the catalogue stands for; `fixed` are names like ``fixed_hallmark_p53``."""
+    return [f"{name}_nt" for name in fixed] if gene_set == FIXED else [gene_set]
 
 
 def reported(metrics: dict[str, Metric]) -> list[tuple[Metric, str]]:

@@ -20,8 +20,9 @@ from vcbench.metrics import (
     genewise,
     magnitude,
     recovery,
+    registry,
 )
-from vcbench.metrics.bundle import FoldTruth, TruthBundle
+from vcbench.metrics.bundle import FoldTruth, TruthBundle, fixed_name
 from vcbench.metrics.comparison import Comparison, Outcome, Predicted
 from vcbench.metrics.registry import Metric
 
@@ -43,6 +44,10 @@ def function_of(metric: Metric) -> Callable[..., Any]:
     """
     module, name = metric.function.split(".")
     return getattr(MODULES[module], name)
+
+
+#: Suffix of gene sets listed from one half of the cells and scored on the other.
+XFIT = "_xfit"
 
 
 def _by_fold(metric: Metric) -> bool:
@@ -151,8 +156,25 @@ def _defined(outcome: Outcome, pairs: np.ndarray) -> np.ndarray:
     return values
 
 
-def _wanted(metrics: Mapping[str, Metric]) -> list[tuple[Metric, str]]:
-    return [(metric, gene_set) for metric in metrics.values() for gene_set in metric.gene_sets]
+def _wanted(bundle: TruthBundle, metrics: Mapping[str, Metric]) -> list[tuple[Metric, str]]:
+    """Return the (metric, gene set) pairs this truth allows; sets chosen in advance by their own names."""
+    fixed = [fixed_name(name) for name in bundle.facts.get("fixed_sets", ())]
+    return [
+        (metric, name)
+        for metric in metrics.values()
+        for gene_set in metric.gene_sets
+        for name in registry.expand(gene_set, fixed)
+    ]
+
+
+def reported(bundle: TruthBundle, metrics: Mapping[str, Metric]) -> list[tuple[Metric, str]]:
+    """Return the pairs of :func:`_wanted` that are reported: terms are left out."""
+    return [(metric, gene_set) for metric, gene_set in _wanted(bundle, metrics) if metric.level != "term"]
+
+
+def view(fold: FoldTruth, gene_set: str) -> tuple[FoldTruth, str]:
+    """Return the truth a gene set is scored on and its name there: ``*_xfit`` has lists and profiles of its own."""
+    return (fold.cross_fit, gene_set.removesuffix(XFIT)) if gene_set.endswith(XFIT) else (fold, gene_set)
 
 
 def _nanmean(values: np.ndarray, axis: int) -> np.ndarray:
@@ -183,14 +205,16 @@ def score_combination(
     """
     folds = [bundle.fold(number) for number in sorted(predictions)]
     pairs = {f.fold: permutations(bundle, f, seed, contract.N_PERMUTATIONS if nulls else 0) for f in folds}
-    wanted = _wanted(metrics)
+    wanted = _wanted(bundle, metrics)
     values: dict[tuple[str, str], list[np.ndarray]] = {}
     for fold in folds:
         comparison = Comparison(fold, predictions[fold.fold], pairs[fold.fold])
+        crossed = None if fold.significant_first is None else replace(comparison, truth=fold.cross_fit)
         for metric, gene_set in wanted:
             if not _by_fold(metric):
                 continue
-            outcome = function_of(metric)(comparison, gene_set)
+            truth, base = view(fold, gene_set)
+            outcome = function_of(metric)(comparison if crossed is None or truth is fold else crossed, base)
             found = _defined(outcome, comparison.pairs)
             values.setdefault((metric.id, gene_set), []).append(found)
             status = statuses(outcome, comparison.predicted)
@@ -198,7 +222,7 @@ def score_combination(
                 keep = status[k] == contract.OK or status[k] in contract.FLAGS
                 rows.add(
                     fold.fold, name, metric.id, set_name(bundle, gene_set), found[k, 0] if keep else np.nan,
-                    outcome.n_genes[k], fold.n_cells[k], comparison.predicted.n_cells[k], status[k],
+                    outcome.n_genes[k], truth.n_cells[k], comparison.predicted.n_cells[k], status[k],
                 )  # fmt: skip
         for metric, gene_set in wanted:
             if metric.numerator:
@@ -324,7 +348,7 @@ def add_no_skill(bundle: TruthBundle, metrics: Mapping[str, Metric], rows: Rows)
 
     These rows are the complete list of what should be scored: the aggregate left-joins every model onto them.
     """
-    for metric, gene_set in _wanted(metrics):
+    for metric, gene_set in _wanted(bundle, metrics):
         name = set_name(bundle, gene_set)
         if metric.over_folds:
             n_genes = int(bundle.eligible.sum()) if gene_set == "eligible" else _varying(bundle)
@@ -341,12 +365,13 @@ def add_no_skill(bundle: TruthBundle, metrics: Mapping[str, Metric], rows: Rows)
             continue
         for fold in bundle.folds:
             pairs = np.arange(len(fold.ids))[:, None]
-            outcome = function_of(metric)(Comparison(fold, train_mean_prediction(fold), pairs), gene_set)
-            baseline = _no_skill(metric, gene_set, fold, outcome)
+            truth, base = view(fold, gene_set)
+            outcome = function_of(metric)(Comparison(truth, train_mean_prediction(fold), pairs), base)
+            baseline = _no_skill(metric, base, truth, outcome)
             for k, perturbation in enumerate(fold.ids):
                 reason = outcome.truth_reason[k]
                 rows.add(fold.fold, perturbation, metric.id, name, np.nan if reason else baseline[k],
-                         outcome.n_genes[k], fold.n_cells[k], status=reason or contract.OK)  # fmt: skip
+                         outcome.n_genes[k], truth.n_cells[k], status=reason or contract.OK)  # fmt: skip
 
 
 def _varying(bundle: TruthBundle) -> int:
@@ -362,11 +387,11 @@ def _no_skill(metric: Metric, gene_set: str, fold: FoldTruth, outcome: Outcome) 
         return outcome.values[:, 0]
     if metric.no_skill == "denominator":
         return delta.effect(fold, gene_set)
-    if metric.no_skill in ("prevalence", "constant_area"):
-        if metric.no_skill == "prevalence":
-            pairs = np.arange(n)[:, None]
-            positive, size = recovery.prevalence(Comparison(fold, train_mean_prediction(fold), pairs), gene_set)
-            return positive / np.maximum(size, 1)
+    if metric.no_skill == "prevalence":
+        return recovery.prevalence(fold, metric.function.split(".")[1], gene_set)
+    if metric.no_skill == "top_share":
+        return recovery.top_share(fold, metric.id, gene_set)
+    if metric.no_skill == "constant_area":
         return (1 + fold.compat_label.mean(1)) / 2
     if str(metric.no_skill).startswith("chance"):
         return np.full(n, discrimination.chance(metric.id, fold))
@@ -396,7 +421,14 @@ def _sample(fold: FoldTruth) -> Predicted:
 
 
 def add_tech_duplicate(bundle: TruthBundle, metrics: Mapping[str, Metric], rows: Rows) -> None:
-    """Add the split-half ceiling: half of a perturbation's cells predicts the other, both ways, mean of the seeds."""
+    """Add the split-half ceiling: half of a perturbation's cells predicts the other, both ways, mean of the seeds.
+
+    Cross-fitted gene sets have none: the half that would predict has chosen the genes.
+    """
+    metrics = {
+        name: replace(metric, gene_sets=tuple(s for s in metric.gene_sets if not s.endswith(XFIT)))
+        for name, metric in metrics.items()
+    }
     n_seeds = bundle.folds[0].first_half.shape[0]
     collected: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
     for seed in range(n_seeds):

@@ -122,7 +122,7 @@ def _halves(code: np.ndarray, names: Sequence[str], seed: int, dataset: str, num
 
 def build(
     cells: Cells, folds: Sequence[Roles], targets: Mapping[str, Sequence[str]], facts: dict[str, Any], seed: int,
-    bench_compat_list: str = "",
+    bench_compat_list: str = "", gene_sets: Mapping[str, Sequence[str]] | None = None, fixed: Sequence[str] = (),
 ) -> tuple[bundle.TruthBundle, list[de.DeRow]]:  # fmt: skip
     """Return the truth bundle and the rows of its DE table.
 
@@ -136,6 +136,8 @@ def build(
         Dataset, split, input hashes; extended and stored in the bundle.
     bench_compat_list
         DE list of the `bench_compat_*` metrics, empty for none.
+    gene_sets, fixed
+        Sets of genes chosen in advance (pathways) by name, and which of them are gene sets of metrics on their own.
     """
     names = sorted({name for roles in folds for name in (*roles.train, *roles.test)})
     tests = sorted({name for roles in folds for name in roles.test})
@@ -174,6 +176,16 @@ def build(
     enough = in_a.any() and bool(tests)
     z, p = de.rank_sum(cells.expression, test_groups, len(tests)) if enough else (np.zeros((len(tests), 0)),) * 2
     log2fc = de.log2_fold_change(linear_moments.mean[:-1], linear_moments.mean[-1], cells.target_sum)
+    # Lists for `*_xfit`: the same tests on the first half of the cells alone.
+    first_code = _halves(code, names, seed, facts["dataset"], 0)
+    first_groups = np.full(len(code), -2)
+    of_test = np.array([tests.index(name) if name in tests else -2 for name in names], dtype=int)
+    first_groups[first_code >= 0] = of_test[first_code[first_code >= 0]]
+    first_groups[in_a] = -1
+    z_first, p_first = de.rank_sum(cells.expression, first_groups, len(tests)) if enough else (z, p)
+    log2fc_first = de.log2_fold_change(
+        profiles.moments(linear, first_code, len(names)).mean, linear_moments.mean[-1], cells.target_sum
+    )
 
     position = {gene: i for i, gene in enumerate(cells.genes)}
     wilcoxon = None
@@ -189,16 +201,24 @@ def build(
         control_share = detections.mean[-1]
         expressed = (seen.mean[0] >= contract.EXPRESSED_SHARE) | (control_share >= contract.EXPRESSED_SHARE)
         tested = np.flatnonzero(expressed)
-        significant, positive = [], np.zeros((len(ids), len(cells.genes)), dtype=bool)
+        significant, significant_first = [], []
+        positive = np.zeros((len(ids), len(cells.genes)), dtype=bool)
+        p_adj, fold_change = np.full((2, len(ids), len(cells.genes)), np.nan)
         for k, name in enumerate(ids):
+            test = tests.index(name)
+            significant_first.append(np.array([], dtype=np.int64))
+            if enough and first_halves[0].n[row[name]] >= contract.MIN_CELLS_DE:
+                first = (z_first[test], p_first[test], log2fc_first[row[name]])
+                result = de.test_row(roles.fold, name, tested, *first, cells.genes)
+                significant_first[-1] = bundle.select_significant(tested, result.rank)
             if not enough or every.n[row[name]] < contract.MIN_CELLS_DE:
                 significant.append(np.array([], dtype=np.int64))
                 continue
-            test = tests.index(name)
             result = de.test_row(roles.fold, name, tested, z[test], p[test], log2fc[row[name]], cells.genes)
             de_rows.append(result)
             significant.append(bundle.select_significant(tested, result.rank))
             positive[k, tested[bundle.select_positive(result.p_adj, result.log2fc)]] = True
+            p_adj[k, tested], fold_change[k, tested] = result.p_adj, result.log2fc
         halves = np.stack([half.mean[at] for half in first_halves])
         truth = bundle.FoldTruth(
             fold=roles.fold,
@@ -225,6 +245,10 @@ def build(
             n_first=first_halves[0].n[at].astype(np.int64),
             significant=tuple(significant),
             positive=positive,
+            p_adj=p_adj,
+            log2fc=fold_change,
+            significant_first=tuple(significant_first),
+            sets=on_axis(gene_sets or {}, position),
             cell_mean=every[at].pooled().mean[0],
         )
         if bench_compat_list:
@@ -247,11 +271,25 @@ def build(
             for truth in truths
         },
         **({"compat_list": bench_compat_list} if bench_compat_list else {}),
+        **({"fixed_sets": sorted(name for name in fixed if name in truths[0].sets)} if fixed else {}),
     }
     reliability, eligible = _reliability(truths)
     result = bundle.TruthBundle(cells.genes, tuple(truths), reliability, eligible, facts)
     result.facts["truth_sha256"] = _digest(result)
     return result, de_rows
+
+
+def on_axis(gene_sets: Mapping[str, Sequence[str]], position: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """Return positions of the genes of each set on the axis; sets with too few of them are left out."""
+    found = {
+        name: np.array(sorted({position[gene] for gene in genes if gene in position}), dtype=np.int64)
+        for name, genes in sorted(gene_sets.items())
+    }
+    kept = {name: index for name, index in found.items() if len(index) >= contract.MIN_GENES_CORRELATION}
+    if len(kept) < len(found):
+        log.warning("%d of %d gene sets have fewer than %d genes on the axis", len(found) - len(kept), len(found),
+                    contract.MIN_GENES_CORRELATION)  # fmt: skip
+    return kept
 
 
 @dataclass(frozen=True)

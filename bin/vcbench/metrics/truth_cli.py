@@ -12,7 +12,7 @@ from vcbench.core import catalogue, cli, h5ad
 from vcbench.core.errors import InputError
 from vcbench.core.hashing import sha256_file
 from vcbench.core.tables import read_tsv
-from vcbench.metrics import bundle, compat, contract, de, registry, scoring, truth
+from vcbench.metrics import bundle, compat, contract, de, gmt, registry, scoring, truth
 
 EPILOG = """Example:
   vcb_truth.py --dataset tp53.h5ad --perturbations tp53.perturbations.tsv --folds tp53.variant.folds.tsv \\
@@ -99,12 +99,19 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--bench-compat-de-list", default="gears_ttest", help=f"their DE list: {', '.join(compat.DE_LISTS)}"
     )
+    parser.add_argument("--gene-sets", type=Path, metavar="GMT", help="sets of genes chosen in advance (pathways)")
+    parser.add_argument(
+        "--fixed-sets", nargs="+", metavar="NAME",
+        help=f"sets of that file that get columns of their own; without a choice {gmt.DEFAULT_FIXED} where it is there",
+    )  # fmt: skip
     parser.add_argument("--assets", type=Path, default=catalogue.ASSETS, help="folder of metrics.yml")
     parser.add_argument("--out-dir", required=True, type=Path, help="output folder")
     options = parser.parse_args(argv)
     list_name = compat.check_list(options.bench_compat_de_list) if options.bench_compat else ""
     wanted = [*options.metrics, *(["bench_compat"] if options.bench_compat else [])]
     metrics = registry.chosen(registry.load(options.assets), wanted)
+
+    gene_sets, fixed = gmt.choose(options.gene_sets, options.fixed_sets)
 
     folds = read_folds(options.folds)
     targets = read_targets(options.perturbations)
@@ -115,7 +122,7 @@ def main(argv: Sequence[str]) -> None:
         "cell_line": cell_line,
         "inputs": {"dataset": sha256_file(options.dataset), "folds": sha256_file(options.folds)},
     }
-    built, de_rows = truth.build(cells, folds, targets, facts, options.seed, list_name)
+    built, de_rows = truth.build(cells, folds, targets, facts, options.seed, list_name, gene_sets, fixed)
     write(built, de_rows, options.out_dir, metrics)
 
 

@@ -38,6 +38,8 @@ def make_fold(profile: np.ndarray, **changes: object) -> FoldTruth:
         "n_first": np.zeros(k, dtype=np.int64),
         "significant": tuple(np.arange(min(g, 20)) for _ in range(k)),
         "positive": np.zeros((k, g), dtype=bool),
+        "p_adj": np.ones((k, g)),
+        "log2fc": np.zeros((k, g)),
         "cell_mean": profile.mean(axis=0),
         "listed": tuple(np.arange(min(g, 20)) for _ in range(k)),
         "compat_label": np.zeros((k, g), dtype=bool),
