@@ -4,6 +4,7 @@
 
 include { ENCODE           } from '../subworkflows/local/encode/main'
 include { EVALUATE         } from '../subworkflows/local/evaluate/main'
+include { IMPORT_EXTERNAL  } from '../subworkflows/local/predict/import_external'
 include { PLAN             } from '../modules/local/plan/main'
 include { PREDICT          } from '../subworkflows/local/predict/main'
 include { PREPARE_DATASETS } from '../subworkflows/local/prepare/main'
@@ -70,8 +71,9 @@ workflow VARIANTCELLBENCH {
         .join(TRAIN.out.trained.map { meta, models, _status -> [meta.id, sortedFiles(models)] }, failOnDuplicate: true)
         .map { _id, task, models -> [task[0], trainedUnits(task[1], models)] + task[2..6] + [models] }
     PREDICT(ch_fitted)
+    IMPORT_EXTERNAL(ch_tasks)
 
-    EVALUATE(ch_folds, PREDICT.out.predicted, TRAIN.out.trained, PLAN.out.plan, ch_units)
+    EVALUATE(ch_folds, PREDICT.out.predicted.mix(IMPORT_EXTERNAL.out.predicted), TRAIN.out.trained, PLAN.out.plan, ch_units)
 
     WRITE_REPORT(EVALUATE.out.tables, PREPARE_DATASETS.out.quality, PREPARE_DATASETS.out.leakage, PREPARE_DATASETS.out.perturbations, ENCODE.out.encodings)
 

@@ -14,6 +14,8 @@ LAUNCH = {
     "--encoders esm2_650m": ("weights needed", "esm2_650m", "huggingface.co"),
     "--encoders onehot,my_vectors": ("unknown encoder 'my_vectors'", "give --vectors FILE"),
     "--encoders onehot,my_vectors --vectors absent/my_vectors.h5ad": ("--vectors: file not found", "my_vectors.h5ad"),
+    "--predictions absent/my_model.h5ad": ("--predictions: file not found", "my_model.h5ad"),
+    "--predictions absent/sclambda.h5ad": ("'sclambda' is the name of a model", "rename the file"),
     "--outdir /proc/results": ("--outdir", "cannot be written"),
 }
 
@@ -97,7 +99,7 @@ def test_wrong_data_stops_before_training(tmp_path: Path, case: str) -> None:
 
 
 def test_own_data_runs_to_the_report(tmp_path: Path) -> None:
-    """What the README tells a user to do with their own counts, with vectors of their own beside the controls."""
+    """What the README tells a user to do with their own counts, with vectors and predictions of their own."""
     import json
 
     import anndata as ad
@@ -107,8 +109,16 @@ def test_own_data_runs_to_the_report(tmp_path: Path) -> None:
     names, random = np.array(["S6L", "R2H", "R2C", "TP53~K3E", "M4V", "A5T"]), np.random.default_rng(1)
     alt, ref = (random.normal(size=(6, 4)).astype(np.float32) for _ in range(2))
     np.savez(tmp_path / "data" / "my_vectors.npz", X=alt, ref=ref, variant_id=names)
+    screen = ad.read_h5ad(tmp_path / "data" / "screen.h5ad")
+    predicted = ad.AnnData(
+        np.log1p(np.tile(screen.X.mean(axis=0) * 20, (5, 1))),
+        obs={"perturbation": ["S6L", "TP53~R2H", "R2C", "M4V", "A5T"]},
+        var=screen.var,
+    )
+    predicted[:, ::-1].write_h5ad(tmp_path / "data" / "my_model.h5ad")
     done = harness.run(
         tmp_path, "-profile", "local", "--input", str(sheet), "--models", "baselines", "--bootstrap", "200",
+        "--predictions", str(tmp_path / "data" / "my_model.h5ad"),
         "--encoders", "onehot,my_vectors,random", "--vectors", str(tmp_path / "data" / "my_vectors.npz"),
         "--encoding_scaling", "zscore", "--min_cells_per_perturbation", "10", "--folds", "2",
     )  # fmt: skip
@@ -117,6 +127,14 @@ def test_own_data_runs_to_the_report(tmp_path: Path) -> None:
     assert {row["state"] for row in plan} == {"ok"}
     assert {row["encoder"] for row in done.table("leaderboard.tsv")} >= {"my_vectors", "onehot", "random"}
     assert "my_vectors" in (done.outdir / "report" / "multiqc_report.html").read_text()
+    theirs = [row for row in plan if row["model"] == "my_model"]
+    assert {(row["class"], row["process"]) for row in theirs} == {("external", "PREDICTIONS_IMPORT")}
+    notes = {row["split"]: sorted(r["reason"] for r in theirs if r["split"] == row["split"]) for row in theirs}
+    for reasons in notes.values():  # K3E is in the test set of one fold of each split
+        assert reasons[0] == "" and "test perturbations are not in my_model.h5ad" in reasons[1], reasons
+    board = [row for row in done.table("leaderboard.tsv") if row["model"] == "my_model"]
+    assert any("missing_pred" in row["reasons"] for row in board), board[:1]
+    assert "their maker" in (done.outdir / "report" / "multiqc_report.html").read_text()
     for strategy, matrix in (("alt", alt), ("diff", ref - alt)):
         found = ad.read_h5ad(done.outdir / "encodings" / f"toy.my_vectors.{strategy}.h5ad")
         wanted = [name if "~" in name else f"TP53~{name}" for name in names]

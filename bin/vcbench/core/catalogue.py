@@ -20,7 +20,13 @@ ASSETS = Path(__file__).resolve().parents[3] / "assets"
 #: Class of the encoders that are files of the user (`--vectors`), and what their names may look like.
 OWN = "user"
 OWN_NAME = re.compile(r"[a-z0-9_]+")
+#: Names of the evaluator's own rows in score tables.
+RESERVED_MODELS = ("no_skill", "tech_duplicate", "truth", "shuffled_labels", "predictions")
 OWN_SUFFIXES = (".h5ad", ".npz")
+
+#: Class and process of the models that are predictions made elsewhere (`--predictions`).
+EXTERNAL = "external"
+IMPORT_PROCESS = "PREDICTIONS_IMPORT"
 
 
 @cache
@@ -92,6 +98,52 @@ def own_entry(name: str) -> dict[str, Any]:
         "licence": "unknown",
         "noncommercial": None,
     }
+
+
+def external_name(file: str, where: str, models: Mapping[str, Any] | None = None) -> str:
+    """Return the model's name of a file of predictions made elsewhere, its stem.
+
+    Raises :class:`InputError` for another type of file and for a name that is not plain or, given the catalogue, taken.
+    """
+    path = Path(file)
+    if path.suffix != ".h5ad":
+        raise InputError("not a file of predictions", where=where, found=path.name, expected="<name>.h5ad")
+    if not OWN_NAME.fullmatch(path.stem):
+        raise InputError(
+            "the model is called as its file, which must have a plain name", where=where, found=path.name,
+            expected="a-z, 0-9 and _",
+        )  # fmt: skip
+    if models and path.stem in {*models["groups"], *models["entries"], *RESERVED_MODELS}:
+        raise InputError(
+            f"'{path.stem}' is the name of a model or group of the pipeline", where=where, hint="rename the file"
+        )
+    return path.stem
+
+
+def external_names(files: Iterable[str], where: str, models: Mapping[str, Any]) -> list[str]:
+    """Return the models' names of several files; raises :class:`InputError` also when two have one name."""
+    names = [external_name(file, where, models) for file in files]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError("two files of one name", where=where, found=", ".join(twice), hint="rename one")
+    return names
+
+
+def with_external(models: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return the catalogue of models with entries for predictions made elsewhere."""
+    entries = {
+        name: {
+            "title": name,
+            "class": EXTERNAL,
+            "description": "Predictions made elsewhere; that they saw no test cell is their maker's word, not checked",
+            "process": IMPORT_PROCESS,
+            "encoder": False,
+            "modalities": ["variant", "gene"],
+            "batch": 1,
+            "settings": {},
+        }
+        for name in names
+    }
+    return {**models, "entries": {**models["entries"], **entries}}
 
 
 def with_own(encoders: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

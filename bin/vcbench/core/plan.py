@@ -77,7 +77,9 @@ def build(
             chosen = json.dumps(
                 settings.complete(name, specification, overrides.get(name, {}), "--model_settings"), sort_keys=True
             )
-            for (encoder, strategy), seed in itertools.product(inputs, request.seeds):
+            # predictions made elsewhere were trained once, with whatever seed
+            seeds = request.seeds[:1] if entry["class"] == catalogue.EXTERNAL else request.seeds
+            for (encoder, strategy), seed in itertools.product(inputs, seeds):
                 unit = Unit(dataset["dataset"], split, fold, name, encoder, strategy, seed)
                 rows.append(
                     {
@@ -164,6 +166,7 @@ def main(argv: Sequence[str]) -> None:
     arguments.add_argument("--models", default="baselines", help="names or groups of models.yml, comma-separated")
     arguments.add_argument("--encoders", default="controls", help="names or groups of encoders.yml, comma-separated")
     arguments.add_argument("--vectors", default="", help="files of the user's own vectors; only their names are read")
+    arguments.add_argument("--predictions", default="", help="files of predictions made elsewhere; only names are read")
     arguments.add_argument("--strategies", default="alt,diff", help=f"any of {', '.join(STRATEGIES)}")
     arguments.add_argument("--splits", default="variant,position", help=f"any of {', '.join(SPLITS)}")
     arguments.add_argument("--folds", type=int, default=3, help="folds of the cross-validation")
@@ -183,8 +186,11 @@ def main(argv: Sequence[str]) -> None:
     known = {**models["entries"], **encoders["entries"]}
     own = catalogue.own_names(_listed(options.vectors), "--vectors", encoders)
     encoders = catalogue.with_own(encoders, own)
+    external = catalogue.external_names(_listed(options.predictions), "--predictions", models)
+    chosen = catalogue.resolve("model", _listed(options.models), models, "--models")
+    models = catalogue.with_external(models, external)
     request = Request(
-        models=tuple(catalogue.resolve("model", _listed(options.models), models, "--models")),
+        models=(*chosen, *external),
         encoders=tuple(catalogue.resolve("encoder", _listed(options.encoders), encoders, "--encoders")),
         strategies=_choose("strategy", "--strategies", _listed(options.strategies), STRATEGIES),
         splits=_choose("split", "--splits", _listed(options.splits), tuple(SPLITS)),

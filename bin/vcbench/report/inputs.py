@@ -141,7 +141,7 @@ def read(
         versions=read_tsv(versions, ("process", "software", "version")) if versions else [],
         run=facts,
         scores=tables / "scores.parquet",
-        names=Names.load(assets, {row["encoder"] for row in loaded["plan"]}),
+        names=Names.load(assets, *({row[key] for row in loaded["plan"]} for key in ("encoder", "model"))),
         encoders=_encoder_tables(encoders),
     )
 

@@ -100,13 +100,15 @@ class Names:
     groups: dict[str, Any]
 
     @classmethod
-    def load(cls, assets: Path, encoders: Iterable[str] = ()) -> Names:
-        """Read the catalogues; those of the run's `encoders` that are in none are files of the user."""
+    def load(cls, assets: Path, encoders: Iterable[str] = (), models: Iterable[str] = ()) -> Names:
+        """Read the catalogues; those of the run's `encoders` and `models` that are in none are files of the user."""
         metrics = catalogue.load("metrics", assets)
         known = catalogue.load("encoders", assets)
         own = sorted(set(encoders) - {NO_ENCODER, *known["entries"]})
+        known_models = catalogue.load("models", assets)
+        external = sorted(set(models) - set(known_models["entries"]))
         return cls(
-            models=catalogue.load("models", assets)["entries"],
+            models=catalogue.with_external(known_models, external)["entries"],
             encoders=catalogue.with_own(known, own)["entries"],
             metrics=metrics["entries"],
             groups=metrics["groups"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 
+from vcbench.core.catalogue import EXTERNAL
 from vcbench.report import encoder_flags, leaderboard, verdict
 from vcbench.report.inputs import Inputs
 from vcbench.report.panel import Contrast, Panel
@@ -56,13 +57,20 @@ def headline(panels: list[Panel]) -> str:
 
 
 def caveats(inputs: Inputs) -> str:
-    """Return what keeps this run from being evidence about the models: simulated data, changed settings."""
+    """Return what keeps this run from being evidence about the models: simulated data, settings, foreign models."""
     given = inputs.run.get("params", {})
     texts = []
     if str(given.get("simulate", "false")) == "true":
         texts.append("The data are simulated: they show how the benchmark works, not what a model can do.")
     if given.get("model_settings"):
         texts.append("Models did not run with their published settings (see the parameter model_settings).")
+    entries = inputs.names.models
+    external = sorted({row["model"] for row in inputs.plan if entries.get(row["model"], {}).get("class") == EXTERNAL})
+    if external:
+        texts.append(
+            f"Predictions made elsewhere: {listing(external)}. That they saw no test cell is their maker's word; "
+            "the benchmark cannot check it."
+        )
     return f'<p class="vcb-caveat"><b>{escape(" ".join(texts))}</b></p>' if texts else ""
 
 

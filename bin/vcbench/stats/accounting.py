@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vcbench.core import catalogue
 from vcbench.core.errors import InputError
 from vcbench.core.units import NO_ENCODER
 
@@ -121,17 +122,22 @@ def _state(
     unit: Mapping[str, str], statuses: Mapping[tuple[str, str], Mapping[str, Any]], failures: Failures, scored: bool
 ) -> tuple[str, str, str]:
     if scored:
-        return "ok", "", ""
+        return "ok", "", str(statuses.get((unit["unit"], "predict"), {}).get("note", ""))
     dataset, split = unit["dataset"], f"{unit['dataset']}.{unit['split']}"
     known = {stage: statuses.get((unit["unit"], stage)) for stage in ("train", "predict", "score")}
     for stage, facts in known.items():
         if facts is not None and facts["state"] != "ok":
             return "failed", stage.upper(), str(facts["reason"]) or "no reason recorded"
-    for stage in ("TRAIN", "PREDICT"):
-        row = failures.find(stage, (unit["task"], unit["unit"])) if known[stage.lower()] is None else None
+    # predictions made elsewhere are imported instead of trained and predicted
+    external = unit["process"] == catalogue.IMPORT_PROCESS
+    first, steps = (
+        ("predict", {"IMPORT": "predict"}) if external else ("train", {"TRAIN": "train", "PREDICT": "predict"})
+    )
+    for stage, step in steps.items():
+        row = failures.find(stage, (unit["task"], unit["unit"])) if known[step] is None else None
         if row is not None:
             return "failed", stage, why(row)
-    if known["train"] is None:
+    if known[first] is None:
         for stage in _DATASET_STAGES:
             row = failures.find(stage, (dataset, split))
             if row is not None:
@@ -139,7 +145,9 @@ def _state(
         blocked = failures.of_encoder(dataset, unit["encoder"])
         if blocked is not None:
             return "blocked", *blocked
-        return "missing", "TRAIN", "no record of training"
+        return (
+            ("missing", "IMPORT", "no record of import") if external else ("missing", "TRAIN", "no record of training")
+        )
     if known["predict"] is None:
         return "missing", "PREDICT", "trained, but no record of prediction"
     row = failures.find("TRUTH", (split,))

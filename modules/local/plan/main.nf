@@ -18,6 +18,7 @@ process PLAN {
 
     script:
     def vectors = (params.vectors ?: '').toString().tokenize(',').collect { item -> item.tokenize('/').last().trim() }.join(',')
+    def predictions = (params.predictions ?: '').toString().tokenize(',').collect { item -> item.tokenize('/').last().trim() }.join(',')
     def settings = model_settings ? "--model-settings ${model_settings}" : ''
     """
     # code ${code}
@@ -27,6 +28,7 @@ process PLAN {
         --models '${params.models}' \\
         --encoders '${params.encoders}' \\
         --vectors '${vectors}' \\
+        --predictions '${predictions}' \\
         --strategies '${params.strategies}' \\
         --encoding-scaling '${params.encoding_scaling}' \\
         --splits '${params.splits}' \\

@@ -6,6 +6,7 @@ include { SIMULATE         } from '../../../modules/local/simulate/main'
 include { catalogue        } from './parameters'
 include { checkAlignments  } from './weights'
 include { checkParameters  } from './parameters'
+include { checkPredictions } from './external_predictions'
 include { checkVectors     } from './check_vectors'
 include { checkWeights     } from './weights'
 include { checkWritable    } from './parameters'
@@ -35,6 +36,7 @@ workflow PIPELINE_INITIALISATION {
     listed('strategies', ['alt', 'diff', 'ref'])
     listed('splits', ['variant', 'position'])
     checkVectors()
+    checkPredictions()
     checkWeights('encoders', chosenEncoders())
     checkAlignments(chosenEncoders())
     checkWritable('outdir')

@@ -196,3 +196,34 @@ def test_own_vectors_are_encoders_of_the_plan(tmp_path: Path) -> None:
     ):  # fmt: skip
         with pytest.raises(InputError, match=message):
             plan.main([*arguments, *more])
+
+
+def test_predictions_made_elsewhere_are_models_of_every_fold_once() -> None:
+    models = catalogue.with_external(MODELS, ["their_model"])
+    rows = plan.build([VARIANTS, GENES], request(models=("train_mean", "their_model")), models, ENCODERS, {})
+    theirs = [row for row in rows if row["model"] == "their_model"]
+    assert {(row["dataset"], row["split"]) for row in theirs} == {
+        ("tp53", "variant"), ("tp53", "position"), ("norman", "variant"),
+    }  # fmt: skip
+    assert len(theirs) == 3 * 3
+    assert {(row["seed"], row["encoder"], row["class"], row["process"], row["settings"]) for row in theirs} == {
+        (0, "none", "external", "PREDICTIONS_IMPORT", "{}")
+    }
+    assert all(row["task"] == row["unit"] for row in theirs)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["sclambda.h5ad"], "name of a model or group"),
+        (["baselines.h5ad"], "name of a model or group"),
+        (["truth.h5ad"], "name of a model or group"),
+        (["mine.npz"], "not a file of predictions"),
+        (["My-Model.h5ad"], "plain name"),
+        (["a/mine.h5ad", "b/mine.h5ad"], "two files of one name"),
+    ],
+)
+def test_names_of_predictions_made_elsewhere(files: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        catalogue.external_names(files, "--predictions", MODELS)
+    assert catalogue.external_names(["x/mine.h5ad", "mine_2.h5ad"], "--predictions", MODELS) == ["mine", "mine_2"]

@@ -147,6 +147,22 @@ def test_own_vectors_stand_under_their_name(make_report):
     assert rows and not any("control input" in row for row in rows)
 
 
+def test_predictions_made_elsewhere_stand_under_their_name_with_a_caveat(make_report):
+    def rename(folder: Path) -> None:
+        for path in folder.glob("tables/*.tsv"):
+            path.write_text(path.read_text().replace("sclambda", "their_model"))
+        scores = pd.read_parquet(folder / "tables" / "scores.parquet")
+        scores["model"] = scores["model"].str.replace("sclambda", "their_model")
+        scores.to_parquet(folder / "tables" / "scores.parquet", index=False)
+
+    report = make_report(Run(**ONE), rename)
+    summary = report.section("vcb_result")["data"]
+    assert "Predictions made elsewhere: their_model. That they saw no test cell is their maker" in summary
+    for name in ("vcb_methods_text", "tp53_screen_variant_leaderboard", "vcb_reading_parts"):
+        assert "their_model" in str(report.section(name)["data"]), name
+    assert "Predictions made elsewhere" not in make_report(Run(**ONE)).text()
+
+
 def test_missing_table_is_one_clear_line(tmp_path):
     arguments = Run(**ONE).write(tmp_path)
     (tmp_path / "tables/contrasts.tsv").unlink()

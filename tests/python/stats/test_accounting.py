@@ -135,3 +135,16 @@ def test_own_vectors_that_could_not_be_read_block_their_units():
         "blocked", "IMPORT", "encoder my_vectors failed: KeyError: 'weird' (exit 1)",
     )  # fmt: skip
     assert result(unit(encoder="onehot"), [], [broken]) == ("missing", "TRAIN", "no record of training")
+
+
+def test_predictions_made_elsewhere_are_imported_not_trained():
+    row = {**unit(model="their_model", encoder="none"), "process": "PREDICTIONS_IMPORT", "class": "external"}
+    note = "2 of 9 test perturbations are not in their_model.h5ad"
+    done = [status(row, "predict", note=note)]
+    assert result(row, done, scored=[row["unit"]]) == ("ok", "", note)
+    assert result(row, done) == ("missing", "SCORE", "predicted, but no scores")
+    assert result(row) == ("missing", "IMPORT", "no record of import")
+    assert result(row, [], [failure("IMPORT", row["task"], 1, "genes are missing")]) == (
+        "failed", "IMPORT", "genes are missing (exit 1)",
+    )  # fmt: skip
+    assert result(row, [], [failure("PREPARE", "tp53")])[:2] == ("blocked", "PREPARE")
