@@ -23,6 +23,9 @@ SMALL = (
     *("--min_cells_per_perturbation", "10", "--bootstrap", "200"),
 )
 
+RESULTS = ("leaderboard.tsv", "contrasts.tsv", "plan.tsv", "scores.parquet")
+ENCODER_TABLES = tuple(f"encoder_{name}.tsv" for name in ("quality", "similarity", "map", "provenance"))
+
 _TASK = re.compile(r"\[[0-9a-f]{2}/[0-9a-f]{6}\] (Submitted|Cached) process > (?:\w+:)*(\w+)(?: \(([^)]*)\))?")
 
 
@@ -51,9 +54,9 @@ class Run:
         with open(self.outdir / "tables" / name, newline="") as handle:
             return list(csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE))
 
-    def hashes(self) -> dict[str, str]:
-        """SHA-256 of the tables that must not depend on when or where a run happened."""
-        names = ("leaderboard.tsv", "contrasts.tsv", "plan.tsv", "scores.parquet")
+    def hashes(self, names: tuple[str, ...] = ()) -> dict[str, str]:
+        """SHA-256 of the tables (default: all) that must not depend on when or where a run happened."""
+        names = names or (*RESULTS, *ENCODER_TABLES)
         return {name: hashlib.sha256((self.outdir / "tables" / name).read_bytes()).hexdigest() for name in names}
 
     def errors(self) -> list[str]:
