@@ -70,6 +70,8 @@ class FoldTruth:
         (K, G) of the DE table; NaN where a gene was not tested or a perturbation has too few cells.
     significant_first
         As `significant`, from the first random half of the cells alone (`*_xfit`); None when it was not built.
+    eligible
+        (G,) genes whose split-half reliability over perturbations is positive; None before it is known.
     sets
         Positions of the genes of each set of ``--gene-sets`` (pathways), by the name in that file.
     cell_mean
@@ -103,6 +105,7 @@ class FoldTruth:
     log2fc: np.ndarray
     cell_mean: np.ndarray
     significant_first: tuple[np.ndarray, ...] | None = None
+    eligible: np.ndarray | None = None
     sets: Mapping[str, np.ndarray] = field(default_factory=dict)
     listed: tuple[np.ndarray, ...] | None = None
     compat_label: np.ndarray | None = None
@@ -160,6 +163,8 @@ class FoldTruth:
         rows = range(len(self.ids))
         if base == "all":
             found = [np.arange(len(self.expressed)) for _ in rows]
+        elif base == "eligible" and self.eligible is not None:
+            found = [np.flatnonzero(self.eligible) for _ in rows]
         elif base == "expr":
             found = [np.flatnonzero(self.expressed) for _ in rows]
         elif base == "sig" or base.startswith("de"):
@@ -319,6 +324,7 @@ def read(path: Path | str, de_path: Path | str) -> TruthBundle:
             log2fc=log2fc,
             significant_first=None if first_ranks is None else
             tuple(select_significant(every_gene, rank) for rank in np.asarray(first_ranks)[at]),
+            eligible=var["eligible"].to_numpy(),
             sets=sets,
             listed=None if listed is None else
             tuple(np.array([position[g] for g in listed[i]], dtype=np.int64) for i in at),

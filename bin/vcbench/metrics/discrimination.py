@@ -9,6 +9,7 @@ import numpy as np
 from vcbench.metrics import contract
 from vcbench.metrics.bundle import FoldTruth
 from vcbench.metrics.comparison import Comparison, Outcome, flags, reasons
+from vcbench.metrics.genewise import panel_axis
 
 #: Squared distances that differ by less than this share of the squared norms are ties: rounding of the product form.
 _TIE = 1e-11
@@ -25,13 +26,6 @@ def squared_distances(predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndarr
     p, t = predicted - centre, true - centre
     p2, t2 = (p**2).sum(1)[:, None], (t**2).sum(1)[None, :]
     return np.maximum(p2 + t2 - 2 * (p @ t.T), 0.0), _TIE * (p2 + np.nanmax(t2, initial=0.0))
-
-
-def _panel_axis(comparison: Comparison, gene_set: str) -> np.ndarray:
-    """Return the gene positions: for ``_nt`` the targets of the whole panel go, so no row sees another's target."""
-    truth = comparison.truth
-    axis = np.flatnonzero(truth.expressed) if gene_set.startswith("expr") else np.arange(len(truth.expressed))
-    return axis[~np.isin(axis, truth.panel_targets)] if gene_set.endswith("_nt") else axis
 
 
 def _usable(truth: FoldTruth) -> np.ndarray:
@@ -78,7 +72,7 @@ def _outcome(comparison: Comparison, values: np.ndarray, n_axis: int, no_control
 def _ranks(comparison: Comparison, gene_set: str) -> tuple[np.ndarray, int, int]:
     """Return (K, R) credit by Euclidean distance of profiles, the number of usable truths and of genes."""
     truth = comparison.truth
-    axis = _panel_axis(comparison, gene_set)
+    axis = panel_axis(truth, gene_set)
     n = int(_usable(truth).sum())
     if n < 2 or not len(axis):
         return np.full(comparison.pairs.shape, np.nan), n, len(axis)
@@ -124,7 +118,7 @@ def chance(metric: str, truth: FoldTruth) -> float:
 def rank_t2p(comparison: Comparison, gene_set: str) -> Outcome:
     """Share of the other predictions farther from truth k than its own prediction, ties half."""
     truth = comparison.truth
-    axis = _panel_axis(comparison, gene_set)
+    axis = panel_axis(truth, gene_set)
     present = ~np.isnan(comparison.predicted.mean).any(axis=1)
     n = int(present.sum())
     values = np.full(comparison.pairs.shape, np.nan)
@@ -144,7 +138,7 @@ def _pds(comparison: Comparison, gene_set: str, metric: str) -> Outcome:
     from scipy.spatial.distance import cdist
 
     truth = comparison.truth
-    axis = _panel_axis(comparison, gene_set)
+    axis = panel_axis(truth, gene_set)
     usable = _usable(truth)
     n = int(usable.sum())
     delta_p = comparison.predicted.mean[:, axis] - truth.control_b[axis]
@@ -181,7 +175,7 @@ def pds_cos(comparison: Comparison, gene_set: str) -> Outcome:
 def c_acc_ctrl(comparison: Comparison, gene_set: str) -> Outcome:
     """1 when the prediction is farther from the held-out controls than from its own truth, ties half."""
     truth = comparison.truth
-    axis = _panel_axis(comparison, gene_set)
+    axis = panel_axis(truth, gene_set)
     values = np.full(comparison.pairs.shape, np.nan)
     if len(axis):
         true = np.vstack([truth.profile[:, axis], truth.control_a[None, axis]])

@@ -26,6 +26,11 @@ def mse(comparison: Comparison, gene_set: str) -> Outcome:
     return compare(comparison, gene_set, _rows(np.square), no_reference, 1, flat_prediction=False, flat_truth=False)
 
 
+def gw_mse(comparison: Comparison, gene_set: str) -> Outcome:
+    """Mean over eligible genes of (p - t)^2; its mean over perturbations is the mean over genes of their errors."""
+    return mse(comparison, gene_set)
+
+
 def rmse(comparison: Comparison, gene_set: str) -> Outcome:
     """Square root of :func:`mse`."""
     outcome = mse(comparison, gene_set)

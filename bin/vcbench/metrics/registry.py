@@ -12,10 +12,16 @@ from vcbench.core.errors import InputError
 from vcbench.core.names import closest
 
 #: Gene sets that do not show in a column name: the metric exists in one form only.
-_UNNAMED_SETS = ("eligible", "listed")
+_UNNAMED_SETS = ("eligible", "listed", "pathways")
 
 #: Stands for every gene set that was chosen in advance (``--fixed-sets``); none are chosen without ``--gene-sets``.
 FIXED = "fixed_nt"
+
+#: All sets of ``--gene-sets``.
+PATHWAYS = "pathways"
+
+#: Gene sets that a truth may or may not have; without them their metrics are absent.
+OPTIONAL_SETS = (FIXED, PATHWAYS)
 
 #: Group of the metrics that are always computed.
 DEFAULT = "default"
@@ -106,8 +112,13 @@ def chosen(metrics: dict[str, Metric], requested: Sequence[str]) -> dict[str, Me
     return {name: metric for name, metric in metrics.items() if metric.group in (DEFAULT, *requested)}
 
 
-def expand(gene_set: str, fixed: Sequence[str]) -> list[str]:
-    """Return the gene sets that a name of the catalogue stands for; `fixed` are names like ``fixed_hallmark_p53``."""
+def expand(gene_set: str, fixed: Sequence[str], pathways: bool) -> list[str]:
+    """Return the gene sets that a name of the catalogue stands for.
+
+    `fixed` are names like ``fixed_hallmark_p53``, `pathways` tells whether there are sets at all.
+    """
+    if gene_set == PATHWAYS and not pathways:
+        return []
     return [f"{name}_nt" for name in fixed] if gene_set == FIXED else [gene_set]
 
 

@@ -163,7 +163,7 @@ def _wanted(bundle: TruthBundle, metrics: Mapping[str, Metric]) -> list[tuple[Me
         (metric, name)
         for metric in metrics.values()
         for gene_set in metric.gene_sets
-        for name in registry.expand(gene_set, fixed)
+        for name in registry.expand(gene_set, fixed, bool(bundle.folds[0].sets))
     ]
 
 
@@ -282,22 +282,22 @@ def _add_over_folds(
     bundle: TruthBundle, rows: Rows, folds: list[FoldTruth], predictions: Mapping[int, Predicted],
     pairs: Mapping[int, np.ndarray], metric: Metric, gene_set: str,
 ) -> None:  # fmt: skip
-    """Add a gene-wise metric: its value, the jack-knife terms of its perturbations and its null."""
-    axis = np.flatnonzero(bundle.eligible) if gene_set == "eligible" else np.arange(len(bundle.genes))
+    """Add a metric over perturbations: its value, the jack-knife terms of its perturbations and its null."""
+    name = metric.function.split(".")[1]
     present, true, predicted, number, names, shuffled = [], [], [], [], [], []
     for fold in folds:
         p = predictions[fold.fold]
+        of_truth, of_prediction = genewise.features(name, fold, p.mean, gene_set, bundle.eligible)
         usable = fold.n_cells >= contract.MIN_CELLS_PROFILE
-        usable &= ~np.isnan(fold.profile).any(axis=1)
+        usable &= ~np.isnan(of_truth).any(axis=1)
         both = usable & (p.n_cells > 0)
         present.append(both)
-        true.append(fold.profile[both][:, axis])
-        predicted.append(p.mean[both][:, axis])
+        true.append(of_truth[both])
+        predicted.append(of_prediction[both])
         number.append(np.full(both.sum(), fold.fold))
         names += [name for name, known in zip(fold.ids, both, strict=True) if known]
         # Truths of the permuted labels; one that is unusable is left out of that permutation.
-        columns = pairs[fold.fold][both]
-        shuffled.append((columns, usable, fold.profile[:, axis], p.mean[both][:, axis]))
+        shuffled.append((pairs[fold.fold][both], usable, of_truth, of_prediction[both]))
     folds_of = np.concatenate(number)
     result = function_of(metric)(np.concatenate(true), np.concatenate(predicted), folds_of)
     cells_true = sum(int(fold.n_cells[both].sum()) for fold, both in zip(folds, present, strict=True))
@@ -326,7 +326,8 @@ def _add_over_folds(
     for column in range(1, next(iter(pairs.values())).shape[1]):
         parts = [(profile[c[:, column]][ok[c[:, column]]], p[ok[c[:, column]]]) for c, ok, profile, p in shuffled]
         which = np.concatenate([np.full(len(t), f.fold) for (t, _), f in zip(parts, folds, strict=True)])
-        value = function_of(metric)(np.concatenate([t for t, _ in parts]), np.concatenate([p for _, p in parts]), which)
+        sides = (np.concatenate([part[side] for part in parts]) for side in (0, 1))
+        value = function_of(metric)(*sides, which, terms=False)
         rows.add(
             contract.ALL_FOLDS, f"permutation_{column:02d}", metric.id, gene_set, value.value, value.n_genes,
             n_perturbations=len(which), n_folds=len(folds), status=value.status, model=null,
@@ -351,7 +352,7 @@ def add_no_skill(bundle: TruthBundle, metrics: Mapping[str, Metric], rows: Rows)
     for metric, gene_set in _wanted(bundle, metrics):
         name = set_name(bundle, gene_set)
         if metric.over_folds:
-            n_genes = int(bundle.eligible.sum()) if gene_set == "eligible" else _varying(bundle)
+            n_genes = _n_features(bundle, gene_set)
             expected = sum(int((f.n_cells >= contract.MIN_CELLS_PROFILE).sum()) for f in bundle.folds)
             rows.add(contract.ALL_FOLDS, "", metric.id, name, float(metric.no_skill), n_genes, n_perturbations=expected,
                      n_folds=len(bundle.folds))  # fmt: skip
@@ -372,6 +373,15 @@ def add_no_skill(bundle: TruthBundle, metrics: Mapping[str, Metric], rows: Rows)
                 reason = outcome.truth_reason[k]
                 rows.add(fold.fold, perturbation, metric.id, name, np.nan if reason else baseline[k],
                          outcome.n_genes[k], truth.n_cells[k], status=reason or contract.OK)  # fmt: skip
+
+
+def _n_features(bundle: TruthBundle, gene_set: str) -> int:
+    """Return on how many genes (pathways, norms) a metric over perturbations would be defined."""
+    if gene_set == "eligible":
+        return int(bundle.eligible.sum())
+    if gene_set == registry.PATHWAYS:
+        return len(bundle.folds[0].sets)
+    return 1 if gene_set == "expr_nt" else _varying(bundle)
 
 
 def _varying(bundle: TruthBundle) -> int:

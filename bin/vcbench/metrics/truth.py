@@ -274,6 +274,7 @@ def build(
         **({"fixed_sets": sorted(name for name in fixed if name in truths[0].sets)} if fixed else {}),
     }
     reliability, eligible = _reliability(truths)
+    truths = [replace(truth, eligible=eligible) for truth in truths]
     result = bundle.TruthBundle(cells.genes, tuple(truths), reliability, eligible, facts)
     result.facts["truth_sha256"] = _digest(result)
     return result, de_rows

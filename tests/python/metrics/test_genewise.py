@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from vcbench.metrics import genewise
 
@@ -108,3 +109,102 @@ def test_a_gene_that_one_perturbation_alone_makes_vary_stays_finite(rng):
     true[3, 0] = 1
     assert np.isfinite(genewise.normalised_error(true, rng.normal(size=(10, 4))).terms).all()
     assert np.isfinite(within_fold(true, rng.normal(size=(10, 4)), np.zeros(10)).terms).all()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Effect sizes and pathways
+
+
+def two_folds(make_fold, rng, k=7, g=40, **changes):
+    """Return two folds that differ in controls and expressed genes."""
+    return [
+        make_fold(
+            rng.normal(size=(k, g)),
+            fold=number,
+            control_a=rng.normal(size=g),
+            control_b=rng.normal(size=g),
+            targets=tuple(np.array([i]) for i in range(k)),
+            **changes,
+        )
+        for number in (1, 2)
+    ]
+
+
+def over_folds(function, folds, predictions, gene_set="expr_nt", terms=True):
+    sides = [genewise.features(function, f, p, gene_set, np.ones(p.shape[1], bool))
+             for f, p in zip(folds, predictions, strict=True)]  # fmt: skip
+    number = np.repeat([f.fold for f in folds], [len(f.ids) for f in folds])
+    true, predicted = (np.concatenate([pair[side] for pair in sides]) for side in (0, 1))
+    return getattr(genewise, function)(true, predicted, number, terms), (true, predicted, number)
+
+
+def test_effect_rank_of_one_fold_is_spearman(make_fold, rng):
+    fold = two_folds(make_fold, rng)[0]
+    predicted = fold.profile * 0.5 + rng.normal(size=fold.profile.shape)
+    found, _ = over_folds("effect_rank", [fold], [predicted])
+    genes = np.arange(7, 40)  # without the targets of the whole panel
+    norms = [np.linalg.norm((side - c)[:, genes], axis=1) for side, c in ((predicted, fold.control_b),
+                                                                          (fold.profile, fold.control_a))]  # fmt: skip
+    assert found.value == pytest.approx(stats.spearmanr(*norms).statistic, abs=1e-12)
+    shrunk = fold.control_b + 0.1 * (predicted - fold.control_b)
+    assert over_folds("effect_rank", [fold], [shrunk])[0].value == pytest.approx(found.value, abs=1e-12)
+    best = fold.control_b + (fold.profile - fold.control_a)
+    assert over_folds("effect_rank", [fold], [best])[0].value == pytest.approx(1, abs=1e-12)
+
+
+def test_effect_rank_keeps_folds_apart(make_fold, rng):
+    """A constant prediction for each fold has no ranks, although its norm differs between folds."""
+    folds = two_folds(make_fold, rng)
+    constant = [np.tile(rng.normal(size=40), (7, 1)).astype(np.float32).astype(float) for _ in folds]
+    found, _ = over_folds("effect_rank", folds, constant)
+    assert (found.status, np.isnan(found.value)) == ("const_pred", True)
+    predicted = [f.profile + rng.normal(size=f.profile.shape) for f in folds]
+    found, (true, p, number) = over_folds("effect_rank", folds, predicted)
+    ranks = [np.concatenate([stats.rankdata(side[number == f, 0]) - 4 for f in (1, 2)]) for side in (true, p)]
+    assert found.value == pytest.approx(stats.pearsonr(*ranks).statistic, abs=1e-12)
+
+
+def test_terms_of_panel_metrics_are_the_jackknife(make_fold, rng):
+    folds = two_folds(make_fold, rng, sets={"a": np.arange(5, 20), "b": np.arange(15, 40)})
+    predicted = [f.profile * 0.5 + rng.normal(size=f.profile.shape) for f in folds]
+    for function in ("effect_rank", "pathway_pearson"):
+        found, (true, p, number) = over_folds(function, folds, predicted)
+        metric = getattr(genewise, function)
+        without = []
+        for k in range(len(true)):
+            keep = np.arange(len(true)) != k
+            without.append(metric(true[keep], p[keep], number[keep], terms=False).value)
+        expected = len(true) * found.value - (len(true) - 1) * np.array(without)
+        np.testing.assert_allclose(found.terms, expected, atol=1e-10)
+        assert np.isnan(metric(true, p, number, terms=False).terms).all()
+
+
+def test_pathways_are_mean_deltas(make_fold, rng):
+    sets = {"a": np.arange(3, 20), "b": np.arange(15, 40)}
+    fold = two_folds(make_fold, rng, sets=sets)[0]
+    predicted = fold.profile + rng.normal(size=fold.profile.shape)
+    found, _ = over_folds("pathway_pearson", [fold], [predicted], "pathways")
+    expected = []
+    for index in sets.values():
+        genes = [g for g in index if g >= 7]
+        p = [(predicted[k] - fold.control_b)[genes].mean() for k in range(7)]
+        t = [(fold.profile[k] - fold.control_a)[genes].mean() for k in range(7)]
+        expected.append(stats.pearsonr(p, t).statistic)
+    assert found.value == pytest.approx(np.mean(expected), abs=1e-12)
+    assert found.n_genes == 2
+    for function in ("effect_rank", "pathway_pearson"):
+        small = np.ones((2, 1)), np.ones((2, 1)), np.ones(2)
+        assert getattr(genewise, function)(*small).status == "single_pert"
+
+
+def test_gene_wise_error_is_a_mean_over_perturbations(make_fold, compare, rng):
+    from vcbench.metrics import errors
+
+    eligible = rng.random(30) < 0.5
+    fold = make_fold(rng.normal(size=(9, 30)), eligible=eligible)
+    predicted = rng.normal(size=(9, 30))
+    per_gene = ((fold.profile - predicted)[:, eligible] ** 2).mean(axis=0)
+    found = errors.gw_mse(compare(fold, predicted), "eligible")
+    assert found.values.mean() == pytest.approx(per_gene.mean(), abs=1e-12)
+    none = errors.gw_mse(compare(make_fold(fold.profile, eligible=np.zeros(30, bool)), predicted), "eligible")
+    assert set(none.truth_reason) == {"few_genes"}
