@@ -44,7 +44,7 @@ class RandomForest(Tabular):
         for key, held in folds(data, seed) if len(grid) > 1 else ():
             errors = np.nan_to_num(errors)
             side, goal = decompose(vectors[~held], limit), targets(data, profiles[~held], key, k)
-            wanted = goal.project(profiles[held])
+            wanted = _filled(goal.project(profiles[held]))
             for index, candidate in enumerate(grid):
                 forest = _grown(side.scores, goal.scores, self.settings["selection_trees"], seed, candidate)
                 new = _inputs(side.project(vectors[held]))
@@ -69,9 +69,14 @@ class RandomForest(Tabular):
         return self.profiles(request, weights(tensors, inputs) @ tensors["profiles"])
 
 
+def _filled(scores: np.ndarray) -> np.ndarray:
+    """Return scores of components; where nothing varies, a single constant column stands for none."""
+    return scores if scores.shape[1] else np.zeros((len(scores), 1))
+
+
 def _inputs(scores: np.ndarray) -> np.ndarray:
-    """Return the inputs of a forest, float32; vectors without any spread become a single constant column."""
-    return scores.astype(np.float32) if scores.shape[1] else np.zeros((len(scores), 1), np.float32)
+    """Return the inputs of a forest, float32 as scikit-learn compares them with its thresholds."""
+    return _filled(scores).astype(np.float32)
 
 
 def _grown(
@@ -80,8 +85,8 @@ def _grown(
     from sklearn.ensemble import RandomForestRegressor
 
     forest = RandomForestRegressor(trees, random_state=derive(seed, "random forest") % 2**32, **candidate)
-    goal = goal if goal.shape[1] else np.zeros((len(goal), 1))
-    return forest.fit(_inputs(scores), goal)
+    goal = _filled(goal)
+    return forest.fit(_inputs(scores), goal if goal.shape[1] > 1 else goal[:, 0])
 
 
 def tables(forest: RandomForestRegressor, inputs: np.ndarray) -> dict[str, np.ndarray]:
