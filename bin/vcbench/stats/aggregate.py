@@ -11,8 +11,18 @@ from vcbench.core import catalogue, cli
 from vcbench.core.errors import InputError
 from vcbench.core.tables import read_tsv, write_tsv
 from vcbench.metrics import registry
-from vcbench.metrics.registry import Metric
-from vcbench.stats import accounting, contrast_table, leaderboard, panel, scores
+from vcbench.stats import (
+    accounting,
+    agreement,
+    contrast_table,
+    factors,
+    families,
+    leaderboard,
+    panel,
+    ranks,
+    scores,
+    selection,
+)
 from vcbench.stats.contrast_table import BEST_BASELINE, CONTRASTS
 from vcbench.stats.leaderboard import LEADERBOARD
 from vcbench.stats.scores import read_clusters
@@ -26,21 +36,32 @@ EPILOG = """Example:
   vcb_aggregate.py --plan plan.tsv --statuses statuses/* --scores scores/* --perturbations *.perturbations.tsv \\
     --failures failures.json --seed 0 --bootstrap 2000 --out-dir tables
 
-Writes leaderboard.tsv, contrasts.tsv, plan.tsv (every unit with its state and reason) and scores.parquet (every value).
+Writes leaderboard.tsv, contrasts.tsv, selection.tsv (configurations chosen without looking), ranks.tsv (critical
+differences), agreement.tsv (do metrics and datasets agree), factors.tsv (model x encoder x strategy), families.tsv
+(scaled scores), plan.tsv (every unit with its state and reason), cost.tsv and scores.parquet (every value).
 --scores takes the tables of vcb_score.py and the reference tables of vcb_truth.py. The best simple baseline of a metric
 is the baseline model (negative controls left out, models and encoders) with the best value over the test perturbations:
 chosen on the data it is compared on, which favours the baseline, so that a claim to beat it is conservative."""
 
-__all__ = ["BEST_BASELINE", "CONTRASTS", "LEADERBOARD", "aggregate", "main", "read_clusters"]
+__all__ = ["BEST_BASELINE", "CONTRASTS", "LEADERBOARD", "TABLES", "aggregate", "main", "read_clusters"]
+
+#: Tables of :func:`aggregate` and their columns.
+TABLES = {
+    "leaderboard": LEADERBOARD, "contrasts": CONTRASTS, "selection": selection.SELECTION, "ranks": ranks.RANKS,
+    "agreement": agreement.AGREEMENT, "factors": factors.FACTORS, "families": families.FAMILIES,
+}  # fmt: skip
 
 
 def aggregate(
     plan: Sequence[Mapping[str, Any]], table: pa.Table, clusters: Mapping[str, Mapping[str, str]],
-    metrics: Mapping[str, Metric], negative: set[str], seed: int, n_resamples: int,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:  # fmt: skip
-    """Return leaderboard and contrast rows of all panels; `plan` carries the state of each unit."""
+    assets: Path, negative: set[str], seed: int, n_resamples: int,
+) -> dict[str, list[dict[str, Any]]]:  # fmt: skip
+    """Return the rows of all `TABLES`; `plan` carries the state of each unit."""
+    metrics, families_of = registry.load(assets), catalogue.load("metrics", assets)["families"]
+    primary = catalogue.load("metrics", assets)["groups"]["primary"][0]
+    primary_set = metrics[primary].headline[0]
     found = scores.by_panel(table)
-    board, differences = [], []
+    tables: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
     for (dataset, split), planned in panel.combinations(plan).items():
         held = found.get((dataset, split), scores.no_scores())
         if dataset not in clusters and held.rows:
@@ -48,13 +69,22 @@ def aggregate(
         one = panel.build(dataset, split, planned, held, clusters.get(dataset, {}), seed, n_resamples)
         log.info("%s %s: %d combinations, %d perturbations, %d clusters", dataset, split, len(planned), len(one.rows),
                  one.groups.n)  # fmt: skip
-        by_metric = []
+        board, headline = [], {}
         for metric, gene_set in panel.pairs(metrics, held):
             series = one.series(metric, gene_set)
-            by_metric.append(leaderboard.rows(one, metric, gene_set, series))
-            differences += contrast_table.rows(one, metric, gene_set, series, negative)
-        board += leaderboard.in_plan_order(by_metric)
-    return board, differences
+            board.append(leaderboard.rows(one, metric, gene_set, series))
+            tables["contrasts"] += contrast_table.rows(one, metric, gene_set, series, negative)
+            if gene_set in metric.headline and not metric.compat:
+                headline[metric.id, gene_set] = (metric, series)
+                tables["selection"] += selection.rows(one, metric, gene_set, series, negative)
+        tables["leaderboard"] += leaderboard.in_plan_order(board)
+        of_primary = headline[primary, primary_set][1]
+        tables["ranks"] += ranks.rows(one, metrics[primary], primary_set, of_primary)
+        tables["factors"] += factors.rows(one, metrics[primary], primary_set, of_primary, negative)
+        tables["families"] += families.rows(one, headline, families_of)
+    contrast_table.adjust_across(tables["contrasts"])
+    tables["agreement"] = agreement.rows(tables["leaderboard"], metrics, (primary, primary_set))
+    return tables
 
 
 def main(argv: Sequence[str]) -> None:
@@ -80,7 +110,6 @@ def main(argv: Sequence[str]) -> None:
     options = parser.parse_args(argv)
     import pyarrow.parquet as pq
 
-    metrics = registry.load(options.assets)
     models, encoders = (catalogue.load(kind, options.assets)["entries"] for kind in ("models", "encoders"))
     plan = read_tsv(options.plan, ("unit", "dataset", "split", "fold", "model", "encoder", "strategy", "seed", "class",
                                    "process", "task"))  # fmt: skip
@@ -90,13 +119,13 @@ def main(argv: Sequence[str]) -> None:
         scores.scored_units(table, plan), encoders,
     )  # fmt: skip
     negative = {name for name, entry in {**models, **encoders}.items() if entry.get("negative_control")}
-    board, differences = aggregate(
-        accounts, table, read_clusters(options.perturbations), metrics, negative, options.seed, options.bootstrap
+    tables = aggregate(
+        accounts, table, read_clusters(options.perturbations), options.assets, negative, options.seed, options.bootstrap
     )
     folder = options.out_dir
     folder.mkdir(parents=True, exist_ok=True)
-    write_tsv(folder / "leaderboard.tsv", board, LEADERBOARD)
-    write_tsv(folder / "contrasts.tsv", differences, CONTRASTS)
+    for name, rows in tables.items():
+        write_tsv(folder / f"{name}.tsv", rows, TABLES[name])
     columns = [name for name in plan[0] if name not in accounting.COLUMNS] if plan else []
     write_tsv(folder / "plan.tsv", accounts, [*columns, *accounting.COLUMNS])
     write_tsv(folder / "cost.tsv", accounts, accounting.COST)

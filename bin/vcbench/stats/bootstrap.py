@@ -115,6 +115,24 @@ class Intervals:
     n_clusters: np.ndarray
 
 
+def robust_error(contributions: np.ndarray, groups: Clusters) -> tuple[np.ndarray, np.ndarray]:
+    """Return (M,) cluster-robust standard errors of summed contributions (M, K), and (M,) clusters present.
+
+    `contributions` say how much each perturbation moves an estimate; NaN where absent. NaN below two clusters.
+    """
+    count = groups.present(~np.isnan(contributions)).sum(-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        error = np.sqrt(count / (count - 1) * (groups.sums(contributions) ** 2).sum(-1))
+    return np.where(count >= 2, error, np.nan), count
+
+
+def t_quantile(count: np.ndarray) -> np.ndarray:
+    """Return the 97.5 % point of Student's t for an estimate over `count` clusters."""
+    from scipy.special import stdtrit
+
+    return stdtrit(np.maximum(count - 1, 1), 0.975)
+
+
 def intervals(
     numerator: np.ndarray, denominator: np.ndarray, groups: Clusters, weights: np.ndarray | None
 ) -> Intervals:
@@ -127,19 +145,16 @@ def intervals(
     weights
         (resamples, C) of :func:`resamples`, shared by everything that is compared; None: Student t for all.
     """
-    from scipy.special import stdtrit
-
     estimate = ratio(numerator, denominator)
     both = ~np.isnan(numerator) & ~np.isnan(denominator)
-    count = groups.present(both).sum(-1)
     with np.errstate(invalid="ignore", divide="ignore"):
         # What each perturbation contributes to the deviation of the ratio; for a mean (x_k - mean) / K.
         total = np.where(both, denominator, 0.0).sum(-1, keepdims=True)
-        sums = groups.sums(np.where(both, numerator - estimate[:, None] * denominator, 0.0)) / total
-        error = np.sqrt(count / (count - 1) * (sums**2).sum(-1))
+        contributions = np.where(both, numerator - estimate[:, None] * denominator, np.nan) / total
+    error, count = robust_error(contributions, groups)
     known = ~np.isnan(estimate) & (count >= 2)
     error = np.where(known, error, np.nan)
-    half = stdtrit(np.maximum(count - 1, 1), 0.975) * error
+    half = t_quantile(count) * error
     low, high = estimate - half, estimate + half
     method = np.where(known, T_APPROXIMATE, "").astype(object)
     drawn = known & (count >= MIN_CLUSTERS)

@@ -11,7 +11,7 @@ from vcbench.metrics import contract
 from vcbench.metrics.registry import Metric
 from vcbench.stats import bootstrap, contrasts
 from vcbench.stats.numbers import named, row_statistic, standard_deviation, tidied, tidy
-from vcbench.stats.panel import Panel, Planned, Series
+from vcbench.stats.panel import TRAIN_MEAN, Panel, Planned, Series
 
 CONTRASTS = (
     "dataset", "split", "metric", "gene_set", "model", "encoder", "strategy", "reference_model", "reference_encoder",
@@ -22,7 +22,6 @@ CONTRASTS = (
 
 #: Two kinds of reference; each is a family of its own for Holm's correction within metric, dataset and split.
 BEST_BASELINE = "best_baseline"
-TRAIN_MEAN = "train_mean"
 ALPHA = 0.05
 
 
@@ -43,21 +42,20 @@ def best_baseline(metric: Metric, plan: Sequence[Planned], imputed: np.ndarray, 
     return min(found)[2] if found else None
 
 
-def paired(
-    series: Series, members: Sequence[int], reference: int, judged: np.ndarray
+def differences_to(
+    model: np.ndarray, other: np.ndarray, denominator: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return differences (M, K) to the reference per perturbation, their denominators (M, K), and their scale (M,).
+    """Return differences (M, K) of numerators to a reference, their denominators (M, K), and their scale (M,).
 
-    Only perturbations that both have count, and no combination that is not `judged` (M,). The mean difference is
-    sum(differences) / sum(denominators): denominators belong to the truth, so both sides share them.
+    Only perturbations that both have count. The mean difference is sum(differences) / sum(denominators): denominators
+    belong to the truth, so both sides share them. `model` (M, K), `other` and `denominator` (K,).
     """
-    model, other = series.imputed_numerator[members], series.imputed_numerator[reference]
-    common = ~np.isnan(model) & ~np.isnan(other) & judged[:, None]
+    common = ~np.isnan(model) & ~np.isnan(other)
     # Single precision of predictions moves scores in the seventh digit: such differences are none.
     close = np.abs(model - other) <= contract.TOLERANCE * np.maximum(1.0, np.abs(other))
     differences = np.where(common, np.where(close, 0.0, model - other), np.nan)
-    denominators = np.where(common, series.imputed_denominator[reference], np.nan)
-    with np.errstate(invalid="ignore"):
+    denominators = np.where(common, denominator, np.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):
         scale = np.where(common, denominators, 0.0).sum(1) / common.sum(1)
     return differences, denominators, scale
 
@@ -81,8 +79,10 @@ def _family(
     """Return the contrasts to one reference, corrected for their number."""
     members = [m for m in range(len(panel.plan)) if m != reference]
     # A combination without any score is listed, not judged.
-    judged = panel.scored[members]
-    differences, denominators, scale = paired(series, members, reference, judged)
+    judged = np.where(panel.scored[members, None], series.imputed_numerator[members], np.nan)
+    differences, denominators, scale = differences_to(
+        judged, series.imputed_numerator[reference], series.imputed_denominator[reference]
+    )
     scaled = differences / scale[:, None]
     ci = bootstrap.intervals(differences, denominators, panel.groups, panel.weights)
     signed_rank, zeros = contrasts.signed_rank(scaled)
@@ -95,8 +95,9 @@ def _family(
     numbers: Mapping[str, np.ndarray] = {
         "difference": np.where(zero, 0.0, ci.estimate), "ci_low": ci.low, "ci_high": ci.high, "p": p, "p_holm": p_holm,
         "detectable": contrasts.DETECTABLE_ERRORS * ci.standard_error,
+        "fold_ci_low": fold_low, "fold_ci_high": fold_high, "p_signed_rank": signed_rank,
         "median_difference": row_statistic(scaled, np.median), "superiority": contrasts.superiority(scaled),
-        "fold_ci_low": fold_low, "fold_ci_high": fold_high, "p_signed_rank": signed_rank, "sd_difference": row_statistic(scaled, standard_deviation, 2),
+        "sd_difference": row_statistic(scaled, standard_deviation, 2),
     }  # fmt: skip
     known = (~np.isnan(differences)).sum(1)
     found = []

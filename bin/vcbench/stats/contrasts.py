@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from vcbench.stats.bootstrap import Clusters
+from vcbench.stats.bootstrap import Clusters, ratio
 
 N_FLIPS = 10_000
 #: 80 % power at alpha 0.05: 2.8 standard errors.
@@ -49,11 +49,14 @@ def signs(n_clusters: int, generator: np.random.Generator, n: int = N_FLIPS) -> 
     return drawn, False
 
 
-def sign_flip(differences: np.ndarray, groups: Clusters, flips: Flips) -> np.ndarray:
+def sign_flip(differences: np.ndarray, groups: Clusters, flips: Flips, bounded: bool = False) -> np.ndarray:
     """Return (M,) two-sided p values of the means of paired differences (M, K), flipped cluster by cluster.
 
     Exact when all flips can be listed, so the smallest p is 2 / 2^clusters; otherwise 10,000 random flips, counting the
     observed one. NaN marks absent perturbations; NaN with fewer than two clusters.
+
+    A sample cannot give less than 1 / 10,001, too much to survive a correction for thousands of pairs. With `bounded`,
+    a p value is at most what no set of flips exceeds: P(|sum s_c x_c| >= t) <= 2 exp(-t^2 / (2 sum x_c^2)) (Hoeffding).
     """
     p = np.full(len(differences), np.nan)
     all_sums, present = groups.sums(differences), groups.present(~np.isnan(differences))
@@ -63,17 +66,71 @@ def sign_flip(differences: np.ndarray, groups: Clusters, flips: Flips) -> np.nda
     for number, pattern in enumerate(patterns):
         if pattern.sum() < 2:
             continue
-        rows = np.flatnonzero(which.ravel() == number)
-        sums = all_sums[np.ix_(rows, np.flatnonzero(pattern))]
+        members = np.flatnonzero(which.ravel() == number)
         made, exact = flips.of(int(pattern.sum()))
-        observed = np.abs(sums.sum(1))
-        # Equal sums in another order differ by rounding; they must count as equal.
-        bar = observed - ROUNDING * np.abs(sums).sum(1)
-        reached = np.zeros(len(rows), dtype=np.int64)
-        for start in range(0, len(made), _BLOCK):
-            reached += (np.abs(sums @ made[start : start + _BLOCK].T.astype(np.float64)) >= bar[:, None]).sum(1)
-        p[rows] = reached / len(made) if exact else (1 + reached) / (1 + len(made))
+        for rows in np.array_split(members, -(-len(members) // _BLOCK)):
+            sums = all_sums[np.ix_(rows, np.flatnonzero(pattern))]
+            reached = _as_extreme(sums[:, :, None], made)
+            p[rows] = reached / len(made) if exact else (1 + reached) / (1 + len(made))
+            if bounded and not exact:
+                with np.errstate(invalid="ignore", divide="ignore"):
+                    bound = 2 * np.exp(-(sums.sum(1) ** 2) / (2 * (sums**2).sum(1)))
+                p[rows] = np.fmin(p[rows], bound)
     return p
+
+
+def joint_flip(sums: np.ndarray, flips: Flips) -> float:
+    """Return the p value of the length of a sum of vectors (C, D), one per cluster, under flips of whole vectors.
+
+    With D = 1 this is :func:`sign_flip`. NaN with fewer than two clusters.
+    """
+    if len(sums) < 2:
+        return np.nan
+    made, exact = flips.of(len(sums))
+    reached = _as_extreme(sums[None], made)[0]
+    return float(reached / len(made) if exact else (1 + reached) / (1 + len(made)))
+
+
+def _as_extreme(sums: np.ndarray, made: np.ndarray) -> np.ndarray:
+    """Return (M,) how many flips (n, C) make the summed vectors (M, C, D) as long as they are unflipped."""
+    m, c, d = sums.shape
+    observed = np.sqrt((sums.sum(1) ** 2).sum(1))
+    # Equal sums in another order differ by rounding; they must count as equal.
+    bar = observed - ROUNDING * np.sqrt((np.abs(sums).sum(1) ** 2).sum(1))
+    by_cluster = np.moveaxis(sums, 1, 0).reshape(c, m * d)
+    reached = np.zeros(m, dtype=np.int64)
+    for start in range(0, len(made), _BLOCK):
+        flipped = (made[start : start + _BLOCK].astype(np.float64) @ by_cluster).reshape(-1, m, d)
+        length = np.abs(flipped[..., 0]) if d == 1 else np.sqrt((flipped**2).sum(-1))
+        reached += (length >= bar).sum(0)
+    return reached
+
+
+def fold_intervals(
+    differences: np.ndarray, denominators: np.ndarray, folds: np.ndarray, n_perturbations: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (M,) ends of Nadeau-Bengio intervals of mean differences (M, K) / denominators (M, K) between folds.
+
+    Models of different folds share training data, so the variance of the mean over J folds is (1/J + n_test / n_train)
+    s2 instead of s2 / J; Student t with J - 1 degrees of freedom. Conservative: with three folds it is wide. `folds`
+    (K,); all `n_perturbations` that a fold does not test count as its training data. NaN below two folds.
+    """
+    from scipy.special import stdtrit
+
+    numbers = np.unique(folds)
+    by_fold = np.stack([
+        ratio(np.where(folds == f, differences, np.nan), np.where(folds == f, denominators, np.nan)) for f in numbers
+    ], axis=1) if len(numbers) else np.zeros((len(differences), 0))  # fmt: skip
+    known = ~np.isnan(by_fold)
+    count = known.sum(1)
+    n_test = len(folds) / max(len(numbers), 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(known, by_fold, 0.0).sum(1) / count
+        variance = np.where(known, (by_fold - mean[:, None]) ** 2, 0.0).sum(1) / (count - 1)
+        inflation = 1 / count + np.divide(n_test, n_perturbations - n_test)
+        half = stdtrit(np.maximum(count - 1, 1), 0.975) * np.sqrt(inflation * variance)
+    half = np.where((count >= 2) & np.isfinite(half), half, np.nan)
+    return mean - half, mean + half
 
 
 def holm(p: np.ndarray) -> np.ndarray:

@@ -11,12 +11,14 @@ from vcbench.metrics import contract
 from vcbench.metrics.registry import Metric
 from vcbench.stats import bootstrap
 from vcbench.stats.numbers import named, row_statistic, standard_deviation, tidied
-from vcbench.stats.panel import Panel, Planned, Series
+from vcbench.stats.panel import Panel, Series
+from vcbench.stats.scaled import scaled
 
 LEADERBOARD = (
     "dataset", "split", "model", "encoder", "strategy", "metric", "gene_set", "value", "ci_low", "ci_high", "n",
     "n_expected", "value_imputed", "median", "sd", "n_nan", "reasons", "null_mean", "null_low", "null_high", "ceiling",
     "ceiling_full", "interval", "n_clusters", "n_seeds", "seed_sd", "units_ok", "units_planned",
+    "scaled", "discriminates",
 )  # fmt: skip
 
 
@@ -46,14 +48,12 @@ def ceilings(panel: Panel, metric: Metric, gene_set: str) -> tuple[float, float]
 
     Correlations step up by Spearman-Brown when positive, squared errors halve; NaN for other metrics.
     """
-    of = (contract.TECH_DUPLICATE, "none", "none")
     if metric.jackknife:
         pair = panel.scores.pairs.get((metric.id, gene_set))
-        at = panel.scores.configurations.get((*of, 0))
+        at = panel.scores.configurations.get((contract.TECH_DUPLICATE, "none", "none", 0))
         half = np.nan if pair is None or at is None else float(panel.scores.over_folds[pair, at])
     else:
-        duplicate = Planned(of, "", (0,), frozenset(panel.folds.tolist()), 0, 0)
-        half = float(panel.series(metric, gene_set, [duplicate]).value[0])
+        half = float(panel.duplicate(metric, gene_set).value[0])
     if metric.replicate == "spearman_brown" and half > 0:
         return half, 2 * half / (1 + half)
     if metric.replicate == "halve":
@@ -68,15 +68,15 @@ def rows(panel: Panel, metric: Metric, gene_set: str, series: Series) -> list[di
     null_mean, null_low, null_high = null(panel, metric, gene_set)
     ceiling, ceiling_full = ceilings(panel, metric, gene_set)
     n_expected = panel.expected(panel.plan).sum(1)
-    scored = np.array([planned.units_ok > 0 for planned in panel.plan], dtype=bool)
+    beside = scaled(panel, metric, gene_set, series)
     spread = series.numerator if metric.level == "perturbation" else np.full((size, 0), np.nan)
     numbers: Mapping[str, np.ndarray] = {
         "value": series.value, "ci_low": within(ci.low, metric), "ci_high": within(ci.high, metric),
-        "value_imputed": np.where(scored, series.imputed, np.nan),
+        "value_imputed": np.where(panel.scored, series.imputed, np.nan),
         "median": row_statistic(spread, np.median), "sd": row_statistic(spread, standard_deviation, 2),
         "null_mean": null_mean, "null_low": null_low, "null_high": null_high,
         "ceiling": np.full(size, ceiling), "ceiling_full": np.full(size, ceiling_full),
-        "seed_sd": row_statistic(series.seed_values, standard_deviation, 2),
+        "seed_sd": row_statistic(series.seed_values, standard_deviation, 2), "scaled": beside.value,
     }  # fmt: skip
     return [
         {
@@ -85,7 +85,8 @@ def rows(panel: Panel, metric: Metric, gene_set: str, series: Series) -> list[di
             "n_nan": int(n_expected[m] - series.n[m]),
             "reasons": ";".join(f"{name}:{count}" for name, count in sorted(series.reasons[m].items())),
             "interval": ci.method[m], "n_clusters": int(ci.n_clusters[m]), "n_seeds": len(planned.seeds),
-            "units_ok": planned.units_ok, "units_planned": planned.units, **tidied(numbers, m),
+            "units_ok": planned.units_ok, "units_planned": planned.units, "discriminates": beside.discriminates,
+            **tidied(numbers, m),
         }
         for m, planned in enumerate(panel.plan)
     ]  # fmt: skip

@@ -19,6 +19,11 @@ from vcbench.stats.bootstrap import Clusters, ratio
 from vcbench.stats.contrasts import Flips
 from vcbench.stats.scores import NOT_SCORED, Combination, Row, Scores
 
+#: The baseline that is the zero of skill: every table shows the difference to it.
+TRAIN_MEAN = "train_mean"
+#: Stands in the catalogue for every gene set that was chosen in advance.
+FIXED = "fixed_nt"
+
 
 @dataclass(frozen=True)
 class Planned:
@@ -40,7 +45,8 @@ class Series:
     denominators are 1, for gene-wise metrics the numerators are jack-knife terms shifted so that they average to the
     value. NaN marks absent perturbations. The `imputed_*` arrays hold the no-skill value where the prediction is
     missing or undefined; perturbations that the truth excludes stay NaN in every combination alike. `reasons` counts
-    per combination why values are absent, `seed_values` (M, S) are the values of each seed.
+    per combination why values are absent, `seed_values` (M, S) are the values of each seed, `no_prediction` (M, K)
+    marks perturbations for which no seed predicted anything; a prediction of undefined score is none of them.
     """
 
     numerator: np.ndarray
@@ -49,6 +55,7 @@ class Series:
     imputed_denominator: np.ndarray
     reasons: tuple[Counter, ...]
     seed_values: np.ndarray
+    no_prediction: np.ndarray
 
     @cached_property
     def value(self) -> np.ndarray:
@@ -78,6 +85,11 @@ class Panel:
     flips: Flips
     scores: Scores
 
+    @cached_property
+    def _missing(self) -> list[int]:
+        """Positions of the statuses of predictions that do not exist."""
+        return [-1, *(i for i, name in enumerate(self.scores.statuses) if name == "missing_pred")]
+
     @property
     def rows(self) -> tuple[Row, ...]:
         """(fold, perturbation) of the K test perturbations."""
@@ -87,6 +99,20 @@ class Panel:
     def folds(self) -> np.ndarray:
         """(K,) fold of each perturbation."""
         return np.array([fold for fold, _ in self.rows], dtype=int)
+
+    def position(self, model: str) -> int | None:
+        """Return the position in the plan of the first scored combination of a model, None without one."""
+        return next((m for m, planned in enumerate(self.plan) if planned.of[0] == model and planned.units_ok), None)
+
+    @cached_property
+    def scored(self) -> np.ndarray:
+        """(M,) whether a planned combination has any scored unit."""
+        return np.array([planned.units_ok > 0 for planned in self.plan], dtype=bool)
+
+    def duplicate(self, metric: Metric, gene_set: str) -> Series:
+        """Return the split-half ceiling, a series of one combination."""
+        of = (contract.TECH_DUPLICATE, "none", "none")
+        return self.series(metric, gene_set, [Planned(of, "", (0,), frozenset(self.folds.tolist()), 0, 0)])
 
     def expected(self, plan: Sequence[Planned]) -> np.ndarray:
         """Return (M, K) whether each combination should have a value, given the folds it was planned for."""
@@ -129,6 +155,7 @@ class Panel:
             *(_mean_of_known(part) for part in parts),
             self._reasons(status, excluded, absent & expected & planned[..., None]),
             ratio(parts[0], parts[1]).T,
+            (np.isin(status, self._missing) | ~planned[..., None]).all(0),
         )
 
     def _recentred(
@@ -209,12 +236,17 @@ def build(
 
 
 def pairs(metrics: Mapping[str, Metric], scores: Scores) -> list[tuple[Metric, str]]:
-    """Return the (metric, gene set) pairs of a panel; compat lists by the name under which they were scored."""
+    """Return the (metric, gene set) pairs of a panel.
+
+    Compat lists and gene sets chosen in advance go by the names under which they were scored.
+    """
     present = {metrics[metric].group for metric, _ in scores.pairs if metric in metrics}
     wanted = []
     for metric, gene_set in registry.reported(registry.chosen(dict(metrics), sorted(present))):
         if gene_set == "listed":
             wanted += sorted(((metric, s) for m, s in scores.pairs if m == metric.id), key=lambda pair: pair[1])
-        else:
+        elif gene_set == FIXED:
+            wanted += [(metric, s) for m, s in sorted(scores.pairs) if m == metric.id and s.startswith("fixed_")]
+        elif gene_set not in registry.OPTIONAL_SETS or (metric.id, gene_set) in scores.pairs:
             wanted.append((metric, gene_set))
     return wanted

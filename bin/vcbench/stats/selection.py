@@ -1,0 +1,140 @@
+"""selection.tsv: what a model scores when its encoder and strategy are chosen without looking (metrics.md 10.3).
+
+The best of many configurations looks better than it is. No separate validation predictions exist, so the configuration
+is chosen fold by fold on the scores of the other folds and judged on the fold that had no say.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from vcbench.metrics.registry import Metric
+from vcbench.stats import bootstrap, contrasts
+from vcbench.stats.contrast_table import best_baseline, differences_to, verdict
+from vcbench.stats.numbers import named, tidied
+from vcbench.stats.panel import Panel, Series
+
+SELECTION = (
+    "dataset", "split", "metric", "gene_set", "model", "value", "ci_low", "ci_high", "interval", "n", "n_clusters",
+    "n_configurations", "chosen", "naive", "naive_encoder", "naive_strategy", "optimism", "reference_model",
+    "reference_encoder", "reference_strategy", "difference", "difference_low", "difference_high", "p", "p_holm",
+    "verdict", "status",
+)  # fmt: skip
+
+
+def choose(numerator: np.ndarray, denominator: np.ndarray, folds: np.ndarray, higher: bool) -> dict[int, int | None]:
+    """Return per fold the row of (M, K) series with the best ratio of sums over all other folds, None without any.
+
+    `folds` (K,). Ties, to 10 digits, go to the first row.
+    """
+    chosen: dict[int, int | None] = {}
+    for fold in np.unique(folds):
+        others = folds != fold
+        value = bootstrap.ratio(numerator[:, others], denominator[:, others])
+        if np.isnan(value).all():
+            chosen[int(fold)] = None
+            continue
+        best = np.nanmax(value if higher else -value)
+        close = (value if higher else -value) >= best - 1e-10 * max(1.0, abs(best))
+        chosen[int(fold)] = int(np.flatnonzero(close)[0])
+    return chosen
+
+
+def honest(
+    numerator: np.ndarray, denominator: np.ndarray, folds: np.ndarray, chosen: dict[int, int | None]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (K,) numerators and denominators, each fold from the row of (M, K) chosen for it."""
+    top, bottom = np.full(len(folds), np.nan), np.full(len(folds), np.nan)
+    for fold, row in chosen.items():
+        if row is not None:
+            top[folds == fold], bottom[folds == fold] = numerator[row, folds == fold], denominator[row, folds == fold]
+    return top, bottom
+
+
+def rows(panel: Panel, metric: Metric, gene_set: str, series: Series, negative: set[str]) -> list[dict[str, Any]]:
+    """Return one row per model: its score under honest selection, the optimism of the naive maximum, and the contrast.
+
+    Configurations on negative controls are no candidates. Intervals and tests hold the choices fixed. The reference
+    is the best simple baseline as in contrasts.tsv, chosen in hindsight, which favours it. Holm over the models.
+    """
+    if metric.direction not in ("higher", "lower"):
+        return []
+    candidates = defaultdict(list)
+    for m, planned in enumerate(panel.plan):
+        if not negative & set(planned.of[:2]):
+            candidates[planned.of[0]].append(m)
+    higher = metric.direction == "higher"
+    models = sorted(candidates)
+    size = (len(models), len(panel.rows))
+    top, bottom = np.full(size, np.nan), np.full(size, np.nan)
+    reference = best_baseline(metric, panel.plan, series.imputed, negative)
+    own = np.zeros(len(models), dtype=bool)  # the reference itself, found again: no contrast
+    texts, naive, statuses = [], np.full(len(models), np.nan), []
+    of_naive: list[tuple[str, str, str]] = []
+    for i, model in enumerate(models):
+        members = [m for m in candidates[model] if panel.scored[m]]
+        found = dict.fromkeys(np.unique(panel.folds).tolist(), 0) if len(members) == 1 else choose(
+            series.imputed_numerator[members], series.imputed_denominator[members], panel.folds, higher
+        )  # fmt: skip
+        status = "ok"
+        if not members:
+            status = "not_scored"
+        elif None in found.values() or not found:
+            status = "one_fold"  # nothing is left to choose on
+        else:
+            top[i], bottom[i] = honest(
+                series.imputed_numerator[members], series.imputed_denominator[members], panel.folds, found
+            )
+        values = series.imputed[members]
+        known = not np.isnan(values).all()
+        at = int(np.nanargmax(values if higher else -values)) if known else -1
+        naive[i] = values[at] if known else np.nan
+        of_naive.append(panel.plan[members[at]].of if known else (model, "", ""))
+        texts.append(_text(panel, members, found) if status == "ok" else "")
+        own[i] = status == "ok" and all(row is not None and members[row] == reference for row in found.values())
+        statuses.append(status)
+    ci = bootstrap.intervals(top, bottom, panel.groups, panel.weights)
+    compared = _compared(panel, series, np.where(own[:, None], np.nan, top), reference)
+    optimism = (naive - ci.estimate) * (1 if higher else -1)
+    # The same numbers added in another order are no optimism.
+    optimism[np.abs(optimism) <= 1e-12 * np.maximum(1.0, np.abs(naive))] = 0.0
+    numbers = {"value": ci.estimate, "ci_low": ci.low, "ci_high": ci.high, "naive": naive, "optimism": optimism,
+               **compared}  # fmt: skip
+    names = (
+        named(panel.plan[reference].of, "reference_") if reference is not None else named(("", "", ""), "reference_")
+    )
+    result = []
+    for i, model in enumerate(models):
+        row = {
+            "dataset": panel.dataset, "split": panel.split, "metric": metric.id, "gene_set": gene_set, "model": model,
+            "interval": ci.method[i], "n": int((~np.isnan(top[i])).sum()), "n_clusters": int(ci.n_clusters[i]),
+            "n_configurations": len(candidates[model]), "chosen": texts[i], "naive_encoder": of_naive[i][1],
+            "naive_strategy": of_naive[i][2], "status": statuses[i], **names, **tidied(numbers, i),
+        }  # fmt: skip
+        row["verdict"] = verdict(row, metric)
+        result.append(row)
+    return result
+
+
+def _compared(panel: Panel, series: Series, top: np.ndarray, reference: int | None) -> dict[str, np.ndarray]:
+    """Return the columns of the contrasts of (M, K) honest numerators with a combination of the plan."""
+    nothing = np.full(len(top), np.nan)
+    if reference is None:
+        return dict.fromkeys(("difference", "difference_low", "difference_high", "p", "p_holm"), nothing)
+    differences, denominators, scale = differences_to(
+        top, series.imputed_numerator[reference], series.imputed_denominator[reference]
+    )
+    ci = bootstrap.intervals(differences, denominators, panel.groups, panel.weights)
+    p = contrasts.sign_flip(differences / scale[:, None], panel.groups, panel.flips)
+    return {"difference": ci.estimate, "difference_low": ci.low, "difference_high": ci.high, "p": p,
+            "p_holm": contrasts.holm(p)}  # fmt: skip
+
+
+def _text(panel: Panel, members: Sequence[int], chosen: dict[int, int | None]) -> str:
+    """Return the chosen configurations, ``fold:encoder.strategy``."""
+    named_ = {fold: panel.plan[members[row]].of[1:] for fold, row in chosen.items() if row is not None}
+    return ";".join(f"{fold}:{encoder}.{strategy}" for fold, (encoder, strategy) in sorted(named_.items()))
