@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vcbench.core.errors import ModelError
-from vcbench.metrics import contract
+from vcbench.metrics import contract, profiles
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Reference group inside the engine; no perturbation id can start with a space.
 _REFERENCE = " control"
+#: Stored values of the groups (not of the reference) that are tested at once: 8 bytes each, and the engine's copies.
+VALUES_PER_BATCH = 60_000_000
 
 
 def settings() -> dict[str, Any]:
@@ -42,12 +44,29 @@ def settings() -> dict[str, Any]:
     }
 
 
-def rank_sum(expression: sp.csr_matrix, groups: np.ndarray, n_groups: int) -> tuple[np.ndarray, np.ndarray]:
+def rank_sum(
+    expression: profiles.Expression | sp.csr_matrix, groups: np.ndarray, n_groups: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return z and two-sided p, both (groups, genes), of each group 0.. against group -1 (the reference).
 
     Tie-corrected, no continuity correction; cells with code < -1 are left out; genes without variation get z 0, p 1.
-    All groups go through the engine at once.
+    Groups go through the engine in batches, so that no more than the reference and :data:`VALUES_PER_BATCH` stored
+    values (or one group) are in memory; every group is tested by itself, whatever its batch.
     """
+    size = np.bincount(groups[groups >= 0], weights=profiles.sizes(expression)[groups >= 0], minlength=n_groups)
+    z, p = np.zeros((2, n_groups, expression.shape[1]))
+    first = 0
+    while first < n_groups:
+        last = first + max(1, int(np.searchsorted(np.cumsum(size[first:]), VALUES_PER_BATCH, side="right")))
+        batch = np.where((groups >= first) & (groups < last), groups - first, np.where(groups == -1, -1, -2))
+        z[first:last], p[first:last] = _rank_sum(expression, batch, last - first)
+        first = last
+    return z, p
+
+
+def _rank_sum(
+    expression: profiles.Expression | sp.csr_matrix, groups: np.ndarray, n_groups: int
+) -> tuple[np.ndarray, np.ndarray]:
     os.environ.setdefault("TQDM_DISABLE", "1")
     import anndata as ad
     import illico
@@ -57,7 +76,7 @@ def rank_sum(expression: sp.csr_matrix, groups: np.ndarray, n_groups: int) -> tu
     logger.disable("illico")
     used = np.flatnonzero(groups >= -1)
     names = np.array([*(str(group) for group in range(n_groups)), _REFERENCE])
-    matrix = expression[used]
+    matrix = profiles.take(expression, used)
     matrix.sort_indices()
     cells = ad.AnnData(
         X=matrix,

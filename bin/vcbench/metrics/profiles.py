@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import scipy.sparse as sp
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 @dataclass(frozen=True)
@@ -60,21 +60,120 @@ class Moments:
             return self.variance / self.n[:, None]
 
 
-def moments(matrix: np.ndarray | sp.spmatrix, groups: np.ndarray, n_groups: int) -> Moments:
-    """Return the moments of the rows of `matrix` (cells, genes) by group code; negative codes are left out.
+#: What is summed over cells: log1p values as stored, whether a gene was detected, or linear values.
+LOG1P, DETECTED, LINEAR = "log1p", "detected", "linear"
+#: Stored values of cells that are worked on at once.
+VALUES_PER_BLOCK = 8_000_000
 
-    One sparse product per moment: cost grows with the number of stored values, sparse stays sparse.
+
+class Expression(Protocol):
+    """Cells in a fixed order whose values need not be in memory: (cells, genes) log1p expression."""
+
+    shape: tuple[int, int]
+
+    def blocks(self) -> Iterator[tuple[np.ndarray, sp.csr_matrix]]:
+        """Yield (positions of cells, their values) until every cell was there once, always in the same order."""
+
+    def take(self, cells: np.ndarray) -> sp.csr_matrix:
+        """Return the values of the cells at these positions, in their order."""
+
+    def sizes(self) -> np.ndarray:
+        """Return (cells,) how many values are stored of each cell."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Moments of groups of cells: `groups` (cells,) codes, negative ones are left out.
+
+    `of` says what is summed; without `squares` there is no variance (NaN).
     """
+
+    groups: np.ndarray
+    n_groups: int
+    of: str = LOG1P
+    squares: bool = True
+
+
+def collect(expression: Expression | sp.csr_matrix, wanted: Sequence[Wanted]) -> list[Moments]:
+    """Return the moments of several groupings of the same cells in one pass over blocks of them.
+
+    Memory: one block, and `total` (and `squares`) of each grouping. Cells are added one after another, so that the size
+    of blocks changes no bit.
+    """
+    n_genes = expression.shape[1]
+    totals = [np.zeros(job.n_groups * n_genes) for job in wanted]
+    squares = [np.zeros(job.n_groups * n_genes) if job.squares else None for job in wanted]
+    for cells, block in blocks_of(expression):
+        lengths = np.diff(block.indptr)
+        values: dict[str, np.ndarray] = {}
+        for job, total, square in zip(wanted, totals, squares, strict=True):
+            groups = np.asarray(job.groups)[cells]
+            used = groups >= 0
+            if not used.any():
+                continue
+            if job.of not in values:
+                values[job.of] = _as(job.of, block.data)
+            stored = slice(None) if used.all() else np.repeat(used, lengths)
+            place = np.repeat(groups[used].astype(np.int64) * n_genes, lengths[used]) + block.indices[stored]
+            added = values[job.of][stored]
+            np.add.at(total, place, added)
+            if square is not None:
+                np.add.at(square, place, added * added)
+    result = []
+    for job, total, square in zip(wanted, totals, squares, strict=True):
+        groups = np.asarray(job.groups)
+        n = np.bincount(groups[groups >= 0], minlength=job.n_groups).astype(np.float64)
+        shape = (job.n_groups, n_genes)
+        result.append(
+            Moments(
+                n, total.reshape(shape), np.broadcast_to(np.nan, shape) if square is None else square.reshape(shape)
+            )
+        )
+    return result
+
+
+def _as(kind: str, data: np.ndarray) -> np.ndarray:
+    """Return log1p values as what is to be summed, float64."""
+    if kind == DETECTED:
+        return (data > 0).astype(np.float64)
+    data = data.astype(np.float64)
+    return np.expm1(data) if kind == LINEAR else data
+
+
+def blocks_of(expression: Expression | sp.csr_matrix) -> Iterator[tuple[np.ndarray, sp.csr_matrix]]:
+    """Yield (positions, block) of a matrix in memory by rows, or what cells on disk yield themselves."""
+    if not sp.issparse(expression):
+        yield from expression.blocks()
+        return
+    starts = expression.indptr.astype(np.int64)
+    first = 0
+    while first < expression.shape[0]:
+        last = max(first + 1, int(np.searchsorted(starts, starts[first] + VALUES_PER_BLOCK, side="right")) - 1)
+        yield np.arange(first, last), expression[first:last]
+        first = last
+
+
+def take(expression: Expression | sp.csr_matrix, cells: np.ndarray) -> sp.csr_matrix:
+    """Return the values of the cells at these positions, in their order."""
+    return expression[cells] if sp.issparse(expression) else expression.take(cells)
+
+
+def sizes(expression: Expression | sp.csr_matrix) -> np.ndarray:
+    """Return (cells,) how many values are stored of each cell."""
+    return np.diff(expression.indptr) if sp.issparse(expression) else expression.sizes()
+
+
+def moments(matrix: np.ndarray | sp.spmatrix, groups: np.ndarray, n_groups: int) -> Moments:
+    """Return the moments of the rows of `matrix` (cells, genes) by group code; negative codes are left out."""
     groups = np.asarray(groups)
+    if sp.issparse(matrix):
+        return collect(matrix.tocsr(), [Wanted(groups, n_groups)])[0]
     cells = np.flatnonzero(groups >= 0)
     shape = (n_groups, matrix.shape[0])
     indicator = sp.csr_matrix((np.ones(len(cells)), (groups[cells], cells)), shape=shape)
     n = np.bincount(groups[cells], minlength=n_groups).astype(np.float64)
-    values = matrix.astype(np.float64)
-    squares = values.multiply(values) if sp.issparse(values) else values**2
-    sums = [product.toarray() if sp.issparse(product) else np.asarray(product) for product in
-            (indicator @ values, indicator @ squares)]  # fmt: skip
-    return Moments(n, *sums)
+    values = np.asarray(matrix, dtype=np.float64)
+    return Moments(n, np.asarray(indicator @ values), np.asarray(indicator @ values**2))
 
 
 def codes(labels: Sequence[str] | np.ndarray, names: Sequence[str]) -> np.ndarray:

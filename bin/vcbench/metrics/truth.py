@@ -23,13 +23,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Cells:
-    """The measured cells: log1p expression (cells, G) CSR, perturbation labels and control halves, sorted by barcode.
+    """The measured cells: log1p expression (cells, G) CSR or on disk, labels and control halves, sorted by barcode.
 
     `half` is ``A`` (held out for evaluation) or ``B`` (training) for control cells, anything for others; `target_sum`
     is the sum of counts to which a cell was scaled before log1p.
     """
 
-    expression: sp.csr_matrix
+    expression: sp.csr_matrix | profiles.Expression
     labels: np.ndarray
     half: np.ndarray
     genes: np.ndarray
@@ -98,7 +98,7 @@ def first_component(profiles_: np.ndarray, expressed: np.ndarray) -> np.ndarray:
     return component
 
 
-def _third(cells: Cells, names: Sequence[str], code: np.ndarray, seed: int, dataset: str) -> np.ndarray:
+def _third(code: np.ndarray, names: Sequence[str], seed: int, dataset: str) -> np.ndarray:
     """Return group codes of a seeded third of the cells of each perturbation with enough of them, -1 elsewhere."""
     third = np.full(len(code), -1)
     for group, name in enumerate(names):
@@ -151,41 +151,37 @@ def build(
         raise InputError(f"no cells of {', '.join(without[:5])}", where=f"{facts['dataset']}, folds")
 
     log.info("profiles of %d perturbations, %d cells, %d genes", len(names), len(code), len(cells.genes))
-    every = profiles.moments(cells.expression, code, len(names))
-    halves_of_control = profiles.moments(cells.expression, np.where(in_a, 0, np.where(in_b, 1, -1)), 2)
+    row, test_row = ({name: i for i, name in enumerate(of)} for of in (names, tests))
+    test_code, n_tests = profiles.codes(cells.labels, tests), len(tests)
+    half_codes = [_halves(test_code, tests, seed, facts["dataset"], i) for i in range(contract.N_HALF_SPLITS)]
+    first_code = half_codes[0]
+    every, halves_of_control, third, detections, linear_moments, linear_first, *first_halves = profiles.collect(
+        cells.expression,
+        [
+            profiles.Wanted(code, len(names)),
+            profiles.Wanted(np.where(in_a, 0, np.where(in_b, 1, -1)), 2),
+            profiles.Wanted(_third(test_code, tests, seed, facts["dataset"]), n_tests),
+            profiles.Wanted(np.where(in_b, len(names), code), len(names) + 1, profiles.DETECTED, squares=False),
+            profiles.Wanted(np.where(in_a, n_tests, test_code), n_tests + 1, profiles.LINEAR, squares=False),
+            profiles.Wanted(first_code, n_tests, profiles.LINEAR, squares=False),
+            *(profiles.Wanted(half, n_tests, squares=False) for half in half_codes),
+        ],
+    )
     a, b = halves_of_control[[0]], halves_of_control[[1]]
     all_control = halves_of_control.pooled()
-    detected = cells.expression.copy()
-    detected.data = (detected.data > 0).astype(np.float32)
-    detections = profiles.moments(detected, np.where(in_b, len(names), code), len(names) + 1)
-    linear = cells.expression.astype(np.float64)
-    linear.data = np.expm1(linear.data)
-    linear_moments = profiles.moments(linear, np.where(in_a, len(names), code), len(names) + 1)
-    weights = _weights(cells, names, code, every, seed, facts["dataset"])
-    first_halves = [
-        profiles.moments(cells.expression, _halves(code, names, seed, facts["dataset"], number), len(names))
-        for number in range(contract.N_HALF_SPLITS)
-    ]
+    weights = _weights(every, every[[row[name] for name in tests]], third)
 
-    log.info("rank-sum tests of %d perturbations", len(tests))
-    row = {name: i for i, name in enumerate(names)}
+    log.info("rank-sum tests of %d perturbations", n_tests)
     test_groups = np.full(len(code), -2)
-    test_code = profiles.codes(cells.labels, tests)
     test_groups[test_code >= 0] = test_code[test_code >= 0]
     test_groups[in_a] = -1
     enough = in_a.any() and bool(tests)
     z, p = de.rank_sum(cells.expression, test_groups, len(tests)) if enough else (np.zeros((len(tests), 0)),) * 2
     log2fc = de.log2_fold_change(linear_moments.mean[:-1], linear_moments.mean[-1], cells.target_sum)
     # Lists for `*_xfit`: the same tests on the first half of the cells alone.
-    first_code = _halves(code, names, seed, facts["dataset"], 0)
-    first_groups = np.full(len(code), -2)
-    of_test = np.array([tests.index(name) if name in tests else -2 for name in names], dtype=int)
-    first_groups[first_code >= 0] = of_test[first_code[first_code >= 0]]
-    first_groups[in_a] = -1
+    first_groups = np.where(in_a, -1, np.where(first_code >= 0, first_code, -2))
     z_first, p_first = de.rank_sum(cells.expression, first_groups, len(tests)) if enough else (z, p)
-    log2fc_first = de.log2_fold_change(
-        profiles.moments(linear, first_code, len(names)).mean, linear_moments.mean[-1], cells.target_sum
-    )
+    log2fc_first = de.log2_fold_change(linear_first.mean, linear_moments.mean[-1], cells.target_sum)
 
     position = {gene: i for i, gene in enumerate(cells.genes)}
     wilcoxon = None
@@ -197,6 +193,7 @@ def build(
     for roles in sorted(folds, key=lambda roles: roles.fold):
         ids = tuple(sorted(roles.test))
         at, train = np.array([row[name] for name in ids], dtype=int), [row[name] for name in sorted(roles.train)]
+        of = np.array([test_row[name] for name in ids], dtype=int)
         seen = detections[train].pooled()
         control_share = detections.mean[-1]
         expressed = (seen.mean[0] >= contract.EXPRESSED_SHARE) | (control_share >= contract.EXPRESSED_SHARE)
@@ -205,21 +202,21 @@ def build(
         positive = np.zeros((len(ids), len(cells.genes)), dtype=bool)
         p_adj, fold_change = np.full((2, len(ids), len(cells.genes)), np.nan)
         for k, name in enumerate(ids):
-            test = tests.index(name)
+            test = of[k]
             significant_first.append(np.array([], dtype=np.int64))
-            if enough and first_halves[0].n[row[name]] >= contract.MIN_CELLS_DE:
-                first = (z_first[test], p_first[test], log2fc_first[row[name]])
+            if enough and first_halves[0].n[test] >= contract.MIN_CELLS_DE:
+                first = (z_first[test], p_first[test], log2fc_first[test])
                 result = de.test_row(roles.fold, name, tested, *first, cells.genes)
                 significant_first[-1] = bundle.select_significant(tested, result.rank)
             if not enough or every.n[row[name]] < contract.MIN_CELLS_DE:
                 significant.append(np.array([], dtype=np.int64))
                 continue
-            result = de.test_row(roles.fold, name, tested, z[test], p[test], log2fc[row[name]], cells.genes)
+            result = de.test_row(roles.fold, name, tested, z[test], p[test], log2fc[test], cells.genes)
             de_rows.append(result)
             significant.append(bundle.select_significant(tested, result.rank))
             positive[k, tested[bundle.select_positive(result.p_adj, result.log2fc)]] = True
             p_adj[k, tested], fold_change[k, tested] = result.p_adj, result.log2fc
-        halves = np.stack([half.mean[at] for half in first_halves])
+        halves = np.stack([half.mean[of] for half in first_halves])
         truth = bundle.FoldTruth(
             fold=roles.fold,
             ids=ids,
@@ -238,11 +235,11 @@ def build(
                 np.array(sorted({position[g] for g in targets.get(name, ()) if g in position}), dtype=np.int64)
                 for name in ids
             ),
-            weights=weights.weights[at],
-            weight_profile=weights.profile[at],
-            weights_shared=weights.shared[at],
+            weights=weights.weights[of],
+            weight_profile=weights.profile[of],
+            weights_shared=weights.shared[of],
             first_half=halves,
-            n_first=first_halves[0].n[at].astype(np.int64),
+            n_first=first_halves[0].n[of].astype(np.int64),
             significant=tuple(significant),
             positive=positive,
             p_adj=p_adj,
@@ -252,10 +249,9 @@ def build(
             cell_mean=every[at].pooled().mean[0],
         )
         if bench_compat_list:
-            tested_rows = [tests.index(name) for name in ids]
             truth = _with_compat(
                 truth, bench_compat_list, every[at], all_control, cells.genes,
-                None if wilcoxon is None else wilcoxon[tested_rows], log2fc[at],
+                None if wilcoxon is None else wilcoxon[of], log2fc[of],
             )  # fmt: skip
         truths.append(truth)
     facts = {
@@ -300,20 +296,20 @@ class _Weights:
     shared: np.ndarray
 
 
-def _weights(
-    cells: Cells, names: list[str], code: np.ndarray, every: profiles.Moments, seed: int, dataset: str
-) -> _Weights:
-    """Return weights of the weighted R2 and the profiles they are applied to, from disjoint cells where possible."""
-    third = profiles.moments(cells.expression, _third(cells, names, code, seed, dataset), len(names))
+def _weights(every: profiles.Moments, tests: profiles.Moments, third: profiles.Moments) -> _Weights:
+    """Return weights of the weighted R2 and the profiles they are applied to, from disjoint cells where possible.
+
+    `every` are all perturbations, `tests` those with weights, `third` the cells set aside for the weights.
+    """
     split = third.n > 0
     group = profiles.Moments(
-        np.where(split, third.n, every.n),
-        np.where(split[:, None], third.total, every.total),
-        np.where(split[:, None], third.squares, every.squares),
+        np.where(split, third.n, tests.n),
+        np.where(split[:, None], third.total, tests.total),
+        np.where(split[:, None], third.squares, tests.squares),
     )
     pooled = every.pooled()
-    rest = profiles.Moments(pooled.n - every.n, pooled.total - every.total, pooled.squares - every.squares)
-    profile = np.where(split[:, None], (every - third).mean, every.mean)
+    rest = profiles.Moments(pooled.n - tests.n, pooled.total - tests.total, pooled.squares - tests.squares)
+    profile = np.where(split[:, None], (tests - third).mean, tests.mean)
     return _Weights(weights_from_t(overestimated_t(group, rest)), profile, ~split)
 
 
