@@ -30,7 +30,7 @@ class SparseMean(Baseline):
         rows = np.sort(stream(seed, "sparse mean pool").choice(cells, size, replace=False))
         pool = data.expression[rows]
         self.tensors = {
-            "data": pool.data,
+            "data": pool.data.astype(np.float32),
             "indices": pool.indices.astype(np.int32),
             "indptr": pool.indptr.astype(np.int64),
         }

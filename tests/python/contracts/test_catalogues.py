@@ -63,7 +63,7 @@ def declaration(path: Path) -> str:
 
 
 def test_encoder_modules_hold_the_same_contract() -> None:
-    """Inputs, outputs, script and stub of every protein language model's process are the same, and so are the images."""
+    """Inputs, outputs, script and stub of the processes of all protein language models are the same, as are images."""
     processes = {entry["process"] for entry in ENCODERS["entries"].values() if "family" in entry}
     folders = [PROJECT / "modules" / "local" / name.removesuffix("_ENCODE").lower() for name in sorted(processes)]
     assert len(folders) >= 6

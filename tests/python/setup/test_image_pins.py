@@ -30,7 +30,8 @@ def pinned(folder: Path) -> dict[str, str]:
 
 
 def test_every_image_is_known() -> None:
-    assert {folder.name for folder in IMAGES} >= {"prepare", "esm2", "esm_msa", "prott5", "ankh3", "xtrimopglm", "esmc", "sclambda", "multiqc"}
+    encoders = {"esm2", "esm_msa", "prott5", "ankh3", "xtrimopglm", "esmc"}
+    assert {folder.name for folder in IMAGES} >= {"prepare", "sclambda", "multiqc"} | encoders
 
 
 @pytest.mark.parametrize("folder", IMAGES, ids=lambda folder: folder.name)
