@@ -459,9 +459,10 @@ def add_tech_duplicate(bundle: TruthBundle, metrics: Mapping[str, Metric], rows:
 
 
 def add_truth_facts(bundle: TruthBundle, rows: Rows) -> None:
-    """Add per perturbation the number of significant genes and the number and share of positives (`expr_nt`)."""
+    """Add per perturbation the numbers of significant and positive genes and the measured impact (all `expr_nt`)."""
     for fold in bundle.folds:
         genes = fold.gene_set("expr_nt")
+        measured = magnitude.measured_impact(fold, "expr_nt")
         for k, (name, index) in enumerate(zip(fold.ids, genes.index, strict=True)):
             few = fold.n_cells[k] < contract.MIN_CELLS_DE
             positive = int(fold.positive[k, index].sum())
@@ -473,3 +474,5 @@ def add_truth_facts(bundle: TruthBundle, rows: Rows) -> None:
             for metric, value in facts.items():
                 rows.add(fold.fold, name, metric, "expr_nt", np.nan if few else value, len(index), fold.n_cells[k],
                          status="few_cells" if few else contract.OK)  # fmt: skip
+            rows.add(fold.fold, name, "impact", "expr_nt", measured[k], len(index), fold.n_cells[k],
+                     status="few_cells" if np.isnan(measured[k]) else contract.OK)  # fmt: skip
