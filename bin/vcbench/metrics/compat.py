@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 
 from vcbench.core.errors import InputError
@@ -11,7 +14,9 @@ from vcbench.metrics.comparison import Comparison, Outcome, flags, reasons
 from vcbench.metrics.moderated_t import moderated_t
 from vcbench.metrics.pairwise import compare
 
-DE_LISTS = ("gears_ttest", "readme_wilcoxon")
+#: `file`: the lists that stand in the input itself, under one of `UNS_KEYS`.
+DE_LISTS = ("gears_ttest", "readme_wilcoxon", "file")
+UNS_KEYS = ("top_non_dropout", "top_non_dropout_de_20")
 LIST_LENGTH = 20
 DIFFERENCE_CUT = 0.58
 
@@ -46,6 +51,34 @@ def wilcoxon_list(
     """Return positions of the first 20 genes with p_adj < .05 by |log2fc|, ties by name."""
     allowed = np.flatnonzero(kept(mean, control) & (p_adj < contract.FDR))
     return allowed[np.lexsort((genes[allowed], -np.abs(log2fc[allowed])))][:LIST_LENGTH]
+
+
+def stored_lists(uns: Mapping[str, Any], where: str) -> dict[str, list[str]]:
+    """Return the gene lists of a file by perturbation, best gene first.
+
+    They are ``uns["top_non_dropout"]``, or ``uns["top_non_dropout_de_20"]`` without it: names by the perturbation's
+    label exactly as in obs. Raises :class:`InputError` when there is neither or it holds anything else.
+    """
+    key = next((name for name in UNS_KEYS if name in uns), None)
+    if key is None:
+        raise InputError("no gene lists for --bench-compat-de-list file", where=f"{where}, uns",
+                         found=", ".join(sorted(uns)) or "nothing", expected=" or ".join(UNS_KEYS))  # fmt: skip
+    lists = uns[key]
+    if not isinstance(lists, Mapping):
+        raise InputError("not gene lists by perturbation", where=f"{where}, uns['{key}']", found=type(lists).__name__,
+                         expected="a dictionary of arrays of gene names")  # fmt: skip
+    found = {}
+    for name, genes in lists.items():
+        genes = np.asarray(genes)
+        if genes.ndim != 1 or not all(isinstance(gene, str) for gene in genes.tolist()):
+            raise InputError("not a list of gene names", where=f"{where}, uns['{key}']['{name}']")
+        found[str(name)] = [str(gene) for gene in genes.tolist()]
+    return found
+
+
+def file_list(names: Sequence[str], position: Mapping[str, int]) -> np.ndarray:
+    """Return positions of the first 20 names that are on the axis, in their order, each once."""
+    return np.array([position[name] for name in dict.fromkeys(names) if name in position][:LIST_LENGTH], dtype=np.int64)
 
 
 def labels(

@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from vcbench.core import catalogue, cli, h5ad
+from vcbench.core import catalogue, cli
 from vcbench.core.errors import InputError
-from vcbench.core.h5ad import CONTROL
+from vcbench.core.h5ad import SCHEMA_VERSION
 from vcbench.core.hashing import sha256_file
-from vcbench.core.tables import write_tsv
-from vcbench.metrics import bundle, compat, contract, gmt, predictions, registry, score, scoring, truth, truth_cli
+from vcbench.core.tables import read_tsv, write_tsv
+from vcbench.metrics import (
+    bundle,
+    compat,
+    contract,
+    evaluate_inputs,
+    gmt,
+    predictions,
+    registry,
+    scoring,
+    truth,
+    truth_cli,
+)
+from vcbench.metrics.evaluate_inputs import Source
 from vcbench.metrics.registry import Metric
-
-if TYPE_CHECKING:
-    import anndata as ad
+from vcbench.metrics.stored_cells import StoredCells, in_order_of_names
 
 log = logging.getLogger(__name__)
 
 FOLD = 1
-SPLIT = "given"
+DATASET, SPLIT = "evaluation", "given"
+#: Name of the scored file in the tables.
+OWN = "predictions"
+BASELINES = ("train_mean", "no_change")
 SUMMARY = (
-    "metric", "gene_set", "value", "n", "status", "train_mean", "no_change", "tech_duplicate", "null_mean",
-    "null_low", "null_high", "direction", "title",
+    "metric", "gene_set", "value", "n", "status", "ci_low", "ci_high", *BASELINES, contract.TECH_DUPLICATE,
+    "null_mean", "null_low", "null_high", "best_baseline", "difference", "difference_low", "difference_high", "p",
+    "p_holm", "verdict", "discriminates", "direction", "title",
 )  # fmt: skip
 
 EPILOG = """Example:
@@ -35,131 +51,39 @@ EPILOG = """Example:
 
   --truth        cells of the held-out perturbations and control cells no model has seen
   --train        cells of the training perturbations and the control cells the model was given
-  --predictions  predicted cells, or one profile per perturbation; no control rows
+  --predictions  predicted cells, or one profile per perturbation; control rows are ignored
 
 All three: obs column `perturbation` (control = `control`), X = natural log1p of counts scaled to one total per cell,
-genes matched by name. Writes scores.parquet (every value) and summary.tsv: per metric your value, the number of
-perturbations behind it, and beside it what the training mean, no change, a replicate measurement (tech_duplicate) and
-shuffled labels score."""
-
-
-def load(path: Path, measured: bool) -> ad.AnnData:
-    """Return a file with labels and log1p values; raises :class:`InputError` for anything else.
-
-    Only measured values must not be negative: a regression may well predict slightly less than nothing.
-    """
-    data = h5ad.read(path)
-    if "perturbation" not in data.obs:
-        raise InputError("missing obs column", where=str(path), found=", ".join(data.obs.columns) or "none",
-                         expected="perturbation")  # fmt: skip
-    for axis, names in (("gene", data.var_names), ("cell", data.obs_names)):
-        if not names.is_unique:
-            raise InputError(f"duplicate {axis} name", where=str(path), found=names[names.duplicated()][0])
-    stored = data.X.data if hasattr(data.X, "tocsr") else np.asarray(data.X)
-    if not np.isfinite(stored).all():
-        raise InputError("values that are not finite", where=f"{path}, X")
-    if measured and stored.size and stored.min() < 0:
-        raise InputError("negative values", where=f"{path}, X", found=float(stored.min()), expected="log1p expression")
-    if stored.size and stored.max() > 20:
-        raise InputError("values too large for log1p", where=f"{path}, X", found=float(stored.max()),
-                         expected="natural log1p of scaled counts", hint="are these raw counts?")  # fmt: skip
-    return data
-
-
-def labels_of(data: ad.AnnData) -> np.ndarray:
-    """Return the perturbation labels as an object array of strings."""
-    return data.obs["perturbation"].astype(str).to_numpy().astype(object)
-
-
-def target_genes(data: ad.AnnData, table: Path | None) -> dict[str, tuple[str, ...]]:
-    """Return the perturbed genes by perturbation: from a table, an obs column `gene`, or ids of the form GENE~VARIANT.
-
-    A label that merely equals a gene name is not taken for its target (metrics.md 1.3.10).
-    """
-    if table is not None:
-        return truth_cli.read_targets(table)
-    labels = labels_of(data)
-    if "gene" in data.obs:
-        pairs = dict(zip(labels, data.obs["gene"].astype(str), strict=True))
-        return {
-            name: tuple(gene for gene in text.split(";") if gene) for name, text in pairs.items() if name != CONTROL
-        }
-    found = {name: (name.split("~")[0],) for name in set(labels) if "~" in name}
-    unknown = sorted(set(labels) - set(found) - {CONTROL})
-    if unknown:
-        log.warning(
-            "no target gene known for %d perturbations (first %s): gene sets *_nt keep it; give --perturbations",
-            len(unknown), unknown[0],
-        )  # fmt: skip
-    return found
-
-
-def shared_controls(test: ad.AnnData, train: ad.AnnData) -> int:
-    """Return how many control cells occur in both files: same barcode and same expression."""
-    parts = []
-    for data in (test, train):
-        controls = data[labels_of(data) == CONTROL]
-        sums = np.asarray(controls.X.sum(axis=1, dtype=np.float64)).ravel()
-        parts.append(dict(zip(controls.obs_names, sums.tolist(), strict=True)))
-    return sum(parts[1].get(name) == total for name, total in parts[0].items())
-
-
-def _csr(data: ad.AnnData, genes: list[str]) -> Any:
-    import scipy.sparse as sp
-
-    position = {name: i for i, name in enumerate(data.var_names)}
-    return sp.csr_matrix(data.X)[:, [position[name] for name in genes]]
+dense or sparse, genes matched by name in any order. Cells are read in blocks: memory depends on the number of genes
+and perturbations, not of cells. Writes summary.tsv (per metric your value with its interval, what the training mean,
+no change, a replicate measurement (tech_duplicate) and shuffled labels score, and the test against the better of the
+two baselines), scores.parquet (every value) and evaluation.json (files, genes, what is missing). docs/evaluate.md
+explains them."""
 
 
 def build_truth(
-    test: ad.AnnData, train: ad.AnnData, genes: list[str], targets: Mapping[str, Sequence[str]], facts: dict[str, Any],
-    seed: int, target_sum: float, list_name: str, gene_sets: Mapping[str, Sequence[str]], fixed: Sequence[str],
-) -> tuple[bundle.TruthBundle, list[Any]]:  # fmt: skip
-    """Return truth bundle and DE rows of one fold: control half A is the truth file's, half B the training file's."""
-    import scipy.sparse as sp
-
-    labels = [labels_of(test), labels_of(train)]
-    if not target_sum:
-        # The sum of linear values of a cell is its target sum, up to the genes that were left out.
-        linear = _csr(train, list(train.var_names)).astype(np.float64)
-        linear.data = np.expm1(linear.data)
-        target_sum = float(np.median(np.asarray(linear.sum(axis=1))))
-        log.info("target sum of the normalisation estimated from the training cells: %.1f", target_sum)
-    cells = truth.sorted_cells(
-        sp.vstack([_csr(test, genes), _csr(train, genes)]).tocsr(),
-        [*(f"truth {name}" for name in test.obs_names), *(f"train {name}" for name in train.obs_names)],
-        np.concatenate(labels),
-        np.repeat(["A", "B"], [test.n_obs, train.n_obs]),
-        np.array(genes, dtype=object),
-        target_sum,
-        "--truth, --train",
-    )
-    roles = truth.Roles(FOLD, *(tuple(sorted(set(names) - {CONTROL})) for names in (labels[1], labels[0])))
-    return truth.build(cells, [roles], targets, facts, seed, list_name, gene_sets, fixed)
+    test: Source, train: Source, genes: Sequence[str], targets: Mapping[str, Sequence[str]], facts: dict[str, Any],
+    options: Any, target_sum: float, list_name: str,
+) -> bundle.TruthBundle:  # fmt: skip
+    """Return the truth bundle of one fold: control half A is the truth file's, half B the training file's."""
+    gene_sets, fixed = gmt.choose(options.gene_sets, options.fixed_sets)
+    readers = (test.reader, train.reader)
+    place = in_order_of_names(readers, ("truth", "train"))
+    axis = np.array(genes, dtype=object)
+    labels, half = np.empty((2, sum(len(part) for part in place)), dtype=object)
+    for source, at, name in zip((test, train), place, "AB", strict=True):
+        labels[at], half[at] = source.labels, name
+    cells = truth.Cells(StoredCells(readers, axis, place), labels, half, axis, target_sum)
+    lists = None
+    if list_name == "file":
+        stored = {name: test.reader.uns(name) for name in compat.UNS_KEYS}
+        lists = compat.stored_lists({name: of for name, of in stored.items() if of is not None}, str(test.path))
+    return truth.build(cells, [truth.Roles(FOLD, train.ids, test.ids)], targets, facts, options.seed, list_name,
+                       gene_sets, fixed, lists)[0]  # fmt: skip
 
 
-def check(test: ad.AnnData, train: ad.AnnData, options: Any) -> list[str]:
-    """Return the common genes; raises :class:`InputError` for files that cannot be evaluated together."""
-    for data, path in ((test, options.truth), (train, options.train)):
-        present = set(labels_of(data))
-        if CONTROL not in present:
-            raise InputError("no control cells", where=f"{path}, obs['perturbation']", expected=f"label '{CONTROL}'",
-                             hint="half of the control cells belong into each of --truth and --train")  # fmt: skip
-        if present == {CONTROL}:
-            raise InputError("no perturbed cells", where=f"{path}, obs['perturbation']")
-    both = sorted((set(labels_of(test)) & set(labels_of(train))) - {CONTROL})
-    if both:
-        raise InputError("perturbation in both files", where="--truth, --train", found=", ".join(both[:3]),
-                         hint="test perturbations must not be in the training cells")  # fmt: skip
-    doubled = shared_controls(test, train)
-    if doubled:
-        raise InputError(f"{doubled} control cells are in both files", where="--truth, --train",
-                         hint="scores need disjoint control cells: put one half into each file")  # fmt: skip
-    return [name for name in test.var_names if name in set(train.var_names)]
-
-
-def main(argv: Sequence[str]) -> None:
-    """Run the command line."""
+def parse(argv: Sequence[str]) -> Any:
+    """Return the options of the command line."""
     parser = cli.parser("Score any prediction of held-out perturbations.", EPILOG)
     parser.add_argument("--truth", required=True, type=Path, metavar="H5AD", help="held-out cells and unseen controls")
     parser.add_argument(
@@ -172,16 +96,20 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--bench-compat", action="store_true", help="also VariantCellBench's own formulas")
     parser.add_argument(
-        "--bench-compat-de-list", default="gears_ttest", help=f"their DE list: {', '.join(compat.DE_LISTS)}"
-    )
+        "--bench-compat-de-list",
+        help=f"their DE list: {', '.join(compat.DE_LISTS)} (file: gene names by perturbation in --truth, "
+        f"uns['{compat.UNS_KEYS[0]}']); needs --bench-compat, {compat.DE_LISTS[0]} if not given",
+    )  # fmt: skip
     parser.add_argument(
-        "--perturbations", type=Path, metavar="TSV", help="columns perturbation, gene: the target genes"
-    )
+        "--perturbations", type=Path, metavar="TSV",
+        help="columns perturbation, gene (target genes) and, for the clusters of intervals and tests, pos",
+    )  # fmt: skip
     parser.add_argument("--target-sum", type=float, default=0, help="counts per cell before log1p; 0 = estimate")
     parser.add_argument(
         "--allow-missing", action="store_true", help="score although perturbations are missing or extra"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of halves and permutations")
+    parser.add_argument("--seed", type=int, default=0, help="seed of halves, permutations, resamples and flips")
+    parser.add_argument("--bootstrap", type=int, default=2000, metavar="N", help="resamples of perturbation clusters")
     parser.add_argument("--gene-sets", type=Path, metavar="GMT", help="sets of genes chosen in advance (pathways)")
     parser.add_argument(
         "--fixed-sets", nargs="+", metavar="NAME",
@@ -189,46 +117,64 @@ def main(argv: Sequence[str]) -> None:
     )  # fmt: skip
     parser.add_argument("--assets", type=Path, default=catalogue.ASSETS, help="folder of metrics.yml")
     options = parser.parse_args(argv)
-    list_name = compat.check_list(options.bench_compat_de_list) if options.bench_compat else ""
+    if options.bench_compat_de_list and not options.bench_compat:
+        raise InputError("has no effect without --bench-compat", where="--bench-compat-de-list",
+                         found=options.bench_compat_de_list)  # fmt: skip
+    return options
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run the command line."""
+    options = parse(argv)
+    list_name = compat.check_list(options.bench_compat_de_list or compat.DE_LISTS[0]) if options.bench_compat else ""
     wanted = [*options.metrics, *(["bench_compat"] if options.bench_compat else [])]
     metrics = registry.chosen(registry.load(options.assets), wanted)
-    gene_sets, fixed = gmt.choose(options.gene_sets, options.fixed_sets)
-    test, train = (load(path, measured=True) for path in (options.truth, options.train))
-    predicted = load(options.predictions, measured=False)
-    genes = check(test, train, options)
-    common = [name for name in genes if name in set(predicted.var_names)]
-    if len(common) < contract.MIN_GENES_CORRELATION:
-        raise InputError("the three files have no common genes", where="var names", found=f"{len(common)} genes",
-                         expected="the same gene names")  # fmt: skip
-    for path, data in ((options.truth, test), (options.train, train), (options.predictions, predicted)):
-        if data.n_vars > len(common):
-            log.warning(
-                "%s: %d of its %d genes are not in all three files", path, data.n_vars - len(common), data.n_vars
-            )
-    targets = target_genes(test, options.perturbations)
-    facts = {
-        "dataset": "evaluation",
-        "split": SPLIT,
-        "inputs": {name: sha256_file(getattr(options, name)) for name in ("truth", "train", "predictions")},
-    }
-    found = predictions.summarise(predicted, np.array(common, dtype=object), options.predictions.name)
-    test_ids = sorted(set(labels_of(test)) - {CONTROL})
-    score.check_perturbations(found.ids, test_ids, options.predictions.name, options.allow_missing)
-    if not set(found.ids) & set(test_ids):
-        raise InputError("no perturbation in common", where="--truth, --predictions",
-                         found=", ".join(found.ids[:1]) or "none", expected=test_ids[0])  # fmt: skip
-    built, _ = build_truth(test, train, common, targets, facts, options.seed, options.target_sum, list_name,
-                           gene_sets, fixed)  # fmt: skip
+    gmt.choose(options.gene_sets, options.fixed_sets)  # a wrong file is said before the cells are read
+    table = read_tsv(options.perturbations, ("perturbation", "gene")) if options.perturbations else None
+
+    files = {f"--{name}": getattr(options, name) for name in ("truth", "train", "predictions")}
+    test, train, predicted = (evaluate_inputs.open_source(path, option) for option, path in files.items())
+    evaluate_inputs.check_labels(test, train)
+    genes = evaluate_inputs.common_genes((test, train, predicted))
+    missing, extra = evaluate_inputs.check_predicted(predicted, test, options.allow_missing)
+    scans = [evaluate_inputs.scan(source, genes, source is not predicted) for source in (test, train, predicted)]
+    doubled = evaluate_inputs.shared_controls(*scans[:2])
+    if doubled:
+        raise InputError(f"{doubled} control cells are in both files", where="--truth, --train",
+                         hint="scores need disjoint control cells: put one half into each file")  # fmt: skip
+    ratio = evaluate_inputs.check_scale(scans[2], scans[1], predicted.path)
+    total = evaluate_inputs.target_sum(scans[1], options.target_sum)
+    targets = evaluate_inputs.target_genes(
+        test, None if options.perturbations is None else truth_cli.read_targets(options.perturbations)
+    )
+    hashes = {option: sha256_file(path) for option, path in files.items()}
+    facts = {"dataset": DATASET, "split": SPLIT, "inputs": {option[2:]: value for option, value in hashes.items()}}
+
+    built = build_truth(test, train, genes, targets, facts, options, total, list_name)
+    found = predictions.summarise_stored(predicted.reader, predicted.labels, built.genes)
     tables = score_all(built, found, metrics, options.seed)
+    rows = [row for part in tables.values() for row in part]
+    header = {
+        **facts, "n_genes": len(genes), "axis_sha256": built.facts["axis_sha256"], "target_sum": total,
+        "bench_compat_de_list": list_name, "n_missing": len(missing), "n_extra": len(extra),
+    }  # fmt: skip
+    scored = scoring.to_table(rows, header)
+    columns = summary(built, tables, metrics, tests_of(scored, clusters(test.ids, table), options))
     options.out.mkdir(parents=True, exist_ok=True)
     import pyarrow.parquet as pq
 
-    header = {**facts, "n_genes": len(common), "axis_sha256": built.facts["axis_sha256"]}
-    header |= {"target_sum": built.facts["target_sum"], "bench_compat_de_list": list_name}
-    pq.write_table(
-        scoring.to_table([row for rows in tables.values() for row in rows], header), options.out / "scores.parquet"
-    )
-    write_tsv(options.out / "summary.tsv", summary(built, tables, metrics), SUMMARY)
+    pq.write_table(scored, options.out / "scores.parquet")
+    write_tsv(options.out / "summary.tsv", columns, SUMMARY)
+    record = {
+        "schema_version": SCHEMA_VERSION, **header,
+        "inputs": {s.option[2:]: s.facts(hashes[s.option], len(genes)) for s in (test, train, predicted)},
+        "predicted_as": "cells" if found.variance is not None else "profiles",
+        "missing_perturbations": missing, "extra_perturbations": extra, "predicted_to_measured_total": round(ratio, 6),
+        "control_cells": {"held_out": test.n_control, "training": train.n_control},
+        "metrics": ["default", *wanted], "seed": options.seed, "bootstrap": options.bootstrap,
+    }  # fmt: skip
+    (options.out / "evaluation.json").write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
+    print(headline(columns, metrics))
 
 
 def score_all(
@@ -239,14 +185,14 @@ def score_all(
     ones = np.ones(len(fold.ids), dtype=np.int64)
     control = np.tile(fold.control_b, (len(fold.ids), 1))
     scored = {
-        "predictions": scoring.align(fold, found.ids, found.mean, found.variance, found.n_cells),
+        OWN: scoring.align(fold, found.ids, found.mean, found.variance, found.n_cells),
         "train_mean": scoring.train_mean_prediction(fold),
         "no_change": scoring.align(fold, fold.ids, control, None, ones),
     }
     tables: dict[str, list[tuple]] = {}
     for name, predicted in scored.items():
         rows = scoring.Rows(built.facts["dataset"], SPLIT, name)
-        scoring.score_combination(built, {FOLD: predicted}, metrics, rows, seed, nulls=name == "predictions")
+        scoring.score_combination(built, {FOLD: predicted}, metrics, rows, seed, nulls=name == OWN)
         tables[name] = rows.rows
     for name, add in ((contract.NO_SKILL, scoring.add_no_skill), (contract.TECH_DUPLICATE, scoring.add_tech_duplicate)):
         rows = scoring.Rows(built.facts["dataset"], SPLIT, name)
@@ -258,33 +204,95 @@ def score_all(
     return tables
 
 
+def clusters(ids: Sequence[str], table: Sequence[Mapping[str, str]] | None) -> dict[str, str]:
+    """Return the cluster of each perturbation: variants of one residue belong together, others stand alone.
+
+    The residue is column `pos` of the table of perturbations, or read from ids like ``TP53~R175H``.
+    """
+    listed = {row["perturbation"]: f"{row['gene']} {row['pos']}".strip() for row in table or () if row.get("pos")}
+    found = {}
+    for name in ids:
+        variant = re.fullmatch(r"([^~+;]+)~[A-Za-z]+(\d+)[^~+;\d]+", name)
+        found[name] = listed.get(name) or (f"{variant[1]} {variant[2]}" if variant else name)
+    return found
+
+
+def tests_of(scored: Any, cluster_of: Mapping[str, str], options: Any) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return by metric and gene set the interval of the value, and the test against the better baseline.
+
+    Intervals, resamples, flips and the choice of the baseline are those of the pipeline (:mod:`vcbench.stats`).
+    """
+    from vcbench.stats import aggregate
+
+    plan = [
+        {"dataset": DATASET, "split": SPLIT, "fold": FOLD, "model": name, "encoder": "none", "strategy": "none",
+         "seed": 0, "class": "baseline" if name in BASELINES else "external", "state": "ok"}
+        for name in (OWN, *BASELINES)
+    ]  # fmt: skip
+    tables = aggregate.aggregate(
+        plan, scored.replace_schema_metadata(None), {DATASET: cluster_of}, options.assets, set(), options.seed,
+        options.bootstrap,
+    )  # fmt: skip
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in tables["leaderboard"]:
+        if row["model"] == OWN:
+            found[row["metric"], row["gene_set"]] = {key: row[key] for key in ("ci_low", "ci_high", "discriminates")}
+    for row in tables["contrasts"]:
+        if row["model"] == OWN and row["reference"] == aggregate.BEST_BASELINE:
+            found[row["metric"], row["gene_set"]] |= {
+                "best_baseline": row["reference_model"], "difference": row["difference"],
+                "difference_low": row["ci_low"], "difference_high": row["ci_high"],
+                **{key: row[key] for key in ("p", "p_holm", "verdict")},
+            }  # fmt: skip
+    return found
+
+
 def summary(
-    built: bundle.TruthBundle, tables: Mapping[str, list[tuple]], metrics: Mapping[str, Metric]
-) -> list[dict[str, Any]]:
+    built: bundle.TruthBundle, tables: Mapping[str, list[tuple]], metrics: Mapping[str, Metric],
+    tests: Mapping[tuple[str, str], Mapping[str, Any]],
+) -> list[dict[str, Any]]:  # fmt: skip
     """Return one row per metric and gene set: value, perturbations behind it, why others have none, and references."""
+    from vcbench.stats.numbers import tidy
+
+    of = {model: _by_column(rows) for model, rows in tables.items()}
+    empty = dict.fromkeys(
+        ("ci_low", "ci_high", "difference", "difference_low", "difference_high", "p", "p_holm"), np.nan
+    )
     result = []
     for metric, gene_set in scoring.reported(built, metrics):
         name = scoring.set_name(built, gene_set)
-        value, n, status = _panel_value(tables["predictions"], metric, name, "predictions")
+        key = (metric.id, name)
+        value, n, status = _panel_value(of[OWN], metric, name, OWN)
         references = {
-            model: _panel_value(tables[model], metric, name, model)[0]
-            for model in ("train_mean", "no_change", contract.TECH_DUPLICATE)
+            model: tidy(_panel_value(of[model], metric, name, model)[0])
+            for model in (*BASELINES, contract.TECH_DUPLICATE)
         }
-        model = f"{contract.SHUFFLED_LABELS}:predictions"
-        null = [row[10] for row in tables["predictions"] if row[3] == model and row[8:10] == (metric.id, name)]
+        model = f"{contract.SHUFFLED_LABELS}:{OWN}"
+        null = [row[10] for row in of[OWN].get((model, *key), ())]
         null = [found for found in null if not np.isnan(found)]
         low, high = np.percentile(null, [2.5, 97.5]) if null else (np.nan, np.nan)
         result.append({
-            "metric": metric.id, "gene_set": name, "value": value, "n": n, "status": status, **references,
-            "null_mean": float(np.mean(null)) if null else np.nan, "null_low": low, "null_high": high,
+            "metric": metric.id, "gene_set": name, "value": tidy(value), "n": n, "status": status, **references,
+            "null_mean": tidy(np.mean(null)) if null else np.nan, "null_low": tidy(low), "null_high": tidy(high),
+            **empty, "best_baseline": "", "verdict": "", "discriminates": "", **tests.get(key, {}),
             "direction": metric.direction, "title": metric.title,
         })  # fmt: skip
     return result
 
 
-def _panel_value(rows: list[tuple], metric: Metric, gene_set: str, model: str) -> tuple[float, int, str]:
+def _by_column(rows: Sequence[tuple]) -> dict[tuple[str, str, str], list[tuple]]:
+    """Return score rows by (model, metric, gene set)."""
+    found: dict[tuple[str, str, str], list[tuple]] = {}
+    for row in rows:
+        found.setdefault((row[3], *row[8:10]), []).append(row)
+    return found
+
+
+def _panel_value(
+    rows: Mapping[tuple[str, str, str], list[tuple]], metric: Metric, gene_set: str, model: str
+) -> tuple[float, int, str]:
     """Return value, number of perturbations and status (``ok``, or reasons with counts) of one metric."""
-    found = [row for row in rows if row[3] == model and row[8:10] == (metric.id, gene_set)]
+    found = rows.get((model, metric.id, gene_set), [])
     if metric.level == "panel":
         row = found[0]
         return row[10], row[15], row[14]
@@ -293,3 +301,17 @@ def _panel_value(rows: list[tuple], metric: Metric, gene_set: str, model: str) -
     reasons = Counter(row[14] for row, ok in zip(found, known, strict=True) if not ok)
     status = ";".join(f"{name}:{count}" for name, count in sorted(reasons.items())) or contract.OK
     return float(values[known].mean()) if known.any() else np.nan, int(known.sum()), status
+
+
+def headline(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Metric]) -> str:
+    """Return the headline metrics as a table for the terminal."""
+    columns = ("value", *BASELINES, contract.TECH_DUPLICATE, "null_mean")
+    lines = [["metric", "genes", "better", *columns, "against best baseline"]]
+    for row in rows:
+        metric = metrics[row["metric"]]
+        if row["gene_set"] in metric.headline and not metric.compat:
+            numbers = ["-" if np.isnan(row[name]) else f"{row[name]:.3g}" for name in columns]
+            lines.append([row["metric"], row["gene_set"], row["direction"], *numbers, row["verdict"] or "-"])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+                     for line in lines)  # fmt: skip

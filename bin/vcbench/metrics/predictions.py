@@ -17,6 +17,8 @@ from vcbench.metrics import profiles
 if TYPE_CHECKING:
     import anndata as ad
 
+    from vcbench.core.blocks import BlockReader
+
 
 @dataclass(frozen=True)
 class PredictedProfiles:
@@ -58,6 +60,19 @@ def summarise(data: ad.AnnData, genes: np.ndarray, where: str) -> PredictedProfi
     order = np.argsort(np.asarray(data.obs_names, dtype=str), kind="stable")
     moments = profiles.moments(values[order], profiles.codes(labels[order], ids), len(ids))
     several = bool((moments.n > 1).any())
+    return PredictedProfiles(ids, moments.mean, moments.variance_of_mean if several else None, moments.n.astype(int))
+
+
+def summarise_stored(reader: BlockReader, labels: np.ndarray, genes: np.ndarray) -> PredictedProfiles:
+    """Return :func:`summarise` of a checked file of any size, read in blocks; `labels` (rows,) of its rows."""
+    from vcbench.metrics.stored_cells import StoredCells, in_order_of_names
+
+    ids = tuple(sorted(set(labels.tolist()) - {CONTROL}))
+    cells = StoredCells((reader,), genes, in_order_of_names((reader,), ("",)))
+    codes = np.empty(len(labels), dtype=np.int64)
+    codes[cells.place[0]] = profiles.codes(labels, ids)
+    several = bool((np.bincount(codes[codes >= 0]) > 1).any())
+    (moments,) = profiles.collect(cells, [profiles.Wanted(codes, len(ids), squares=several)])
     return PredictedProfiles(ids, moments.mean, moments.variance_of_mean if several else None, moments.n.astype(int))
 
 

@@ -123,6 +123,7 @@ def _halves(code: np.ndarray, names: Sequence[str], seed: int, dataset: str, num
 def build(
     cells: Cells, folds: Sequence[Roles], targets: Mapping[str, Sequence[str]], facts: dict[str, Any], seed: int,
     bench_compat_list: str = "", gene_sets: Mapping[str, Sequence[str]] | None = None, fixed: Sequence[str] = (),
+    given_lists: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[bundle.TruthBundle, list[de.DeRow]]:  # fmt: skip
     """Return the truth bundle and the rows of its DE table.
 
@@ -138,6 +139,8 @@ def build(
         DE list of the `bench_compat_*` metrics, empty for none.
     gene_sets, fixed
         Sets of genes chosen in advance (pathways) by name, and which of them are gene sets of metrics on their own.
+    given_lists
+        Gene names by perturbation for the compat list `file`; a perturbation without one has no value there.
     """
     names = sorted({name for roles in folds for name in (*roles.train, *roles.test)})
     tests = sorted({name for roles in folds for name in roles.test})
@@ -184,7 +187,14 @@ def build(
     log2fc_first = de.log2_fold_change(linear_first.mean, linear_moments.mean[-1], cells.target_sum)
 
     position = {gene: i for i, gene in enumerate(cells.genes)}
-    wilcoxon = None
+    wilcoxon, given = None, None
+    if bench_compat_list == "file":
+        if given_lists is None:
+            raise InputError("no gene lists", where=f"{facts['dataset']}, --bench-compat-de-list file")
+        given = {name: compat.file_list(given_lists.get(name, ()), position) for name in tests}
+        without = [name for name in tests if not len(given[name])]
+        if without:
+            log.warning("%d of %d perturbations have no gene list (first %s)", len(without), n_tests, without[0])
     if bench_compat_list == "readme_wilcoxon":
         groups = test_groups.copy()
         groups[control] = -1
@@ -251,7 +261,7 @@ def build(
         if bench_compat_list:
             truth = _with_compat(
                 truth, bench_compat_list, every[at], all_control, cells.genes,
-                None if wilcoxon is None else wilcoxon[of], log2fc[of],
+                None if wilcoxon is None else wilcoxon[of], log2fc[of], given,
             )  # fmt: skip
         truths.append(truth)
     facts = {
@@ -315,14 +325,16 @@ def _weights(every: profiles.Moments, tests: profiles.Moments, third: profiles.M
 
 def _with_compat(
     truth: bundle.FoldTruth, list_name: str, group: profiles.Moments, control: profiles.Moments, genes: np.ndarray,
-    wilcoxon: np.ndarray | None, log2fc: np.ndarray,
+    wilcoxon: np.ndarray | None, log2fc: np.ndarray, given: Mapping[str, np.ndarray] | None,
 ) -> bundle.FoldTruth:  # fmt: skip
     """Return the fold with its compat gene lists and compat DE labels."""
     mean, variance, n = group.mean, np.nan_to_num(group.variance), group.n
     c, c_variance, n_c = control.mean[0], np.nan_to_num(control.variance[0]), int(control.n[0])
     listed, label = [], np.zeros(mean.shape, dtype=bool)
-    for k in range(len(truth.ids)):
-        if list_name == "gears_ttest":
+    for k, name in enumerate(truth.ids):
+        if given is not None:
+            listed.append(given[name])
+        elif list_name == "gears_ttest":
             listed.append(compat.gears_list(mean[k], variance[k], int(n[k]), c, c_variance, n_c, genes))
         else:
             adjusted = de.benjamini_hochberg(wilcoxon[k])

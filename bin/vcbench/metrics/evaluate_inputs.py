@@ -1,0 +1,232 @@
+"""Files of `vcb_evaluate.py`: opened without loading their cells, checked against each other in one pass over each."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from vcbench.core.blocks import BlockReader
+from vcbench.core.errors import InputError
+from vcbench.core.h5ad import CONTROL
+from vcbench.metrics import contract
+from vcbench.metrics.stored_cells import columns_of
+
+log = logging.getLogger(__name__)
+
+LABEL = "perturbation"
+#: Larger values cannot be natural log1p of scaled counts.
+MAX_LOG1P = 20.0
+#: Cells with fewer detected genes may be equal by chance; equal cells with more of them are the same cell.
+MIN_GENES_FINGERPRINT = 50
+#: Totals of cells within this share of their median count as scaled to one total.
+SCALED_WITHIN = 0.2
+#: Predicted totals, as a multiple of measured ones, beyond which the scale is said to be doubtful.
+SCALE_RATIOS = (0.5, 2.0)
+
+
+@dataclass(frozen=True)
+class Source:
+    """An open file: its option on the command line, and the perturbation of each row."""
+
+    option: str
+    reader: BlockReader
+    labels: np.ndarray
+
+    @property
+    def path(self) -> Path:
+        """Path of the file."""
+        return self.reader.path
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """Perturbations, sorted, without the control."""
+        return tuple(sorted(set(self.labels.tolist()) - {CONTROL}))
+
+    @cached_property
+    def n_control(self) -> int:
+        """Number of control rows."""
+        return int((self.labels == CONTROL).sum())
+
+    def facts(self, sha256: str, n_common: int) -> dict[str, object]:
+        """Return what the record of an evaluation says about the file."""
+        return {
+            "file": self.path.name, "sha256": sha256, "rows": self.reader.n_rows, "control_rows": self.n_control,
+            "perturbations": len(self.ids), "genes": self.reader.n_genes,
+            "genes_left_out": self.reader.n_genes - n_common,
+        }  # fmt: skip
+
+
+def open_source(path: Path, option: str) -> Source:
+    """Return an open file; raises :class:`InputError` unless it has labels, and names that occur once."""
+    reader = BlockReader(path)
+    if LABEL not in reader.obs:
+        raise InputError("missing obs column", where=str(path), found=", ".join(map(str, reader.obs.columns)) or "none",
+                         expected=LABEL)  # fmt: skip
+    if not reader.n_rows:
+        raise InputError("no rows", where=str(path))
+    for axis, names in (("gene", reader.var_names), ("cell", reader.obs.index)):
+        if not names.is_unique:
+            raise InputError(f"duplicate {axis} name", where=str(path), found=names[names.duplicated()][0],
+                             hint="make the names unique")  # fmt: skip
+    column = reader.obs[LABEL]
+    unlabelled = column.isna() | (column.astype(str) == "")
+    if unlabelled.any():
+        raise InputError("rows without a perturbation", where=f"{path}, obs['{LABEL}']", found=int(unlabelled.sum()))
+    return Source(option, reader, column.astype(str).to_numpy().astype(object))
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What one pass over a file showed: `totals` (rows,) sums of linear values on all genes of the file, and per
+    control row its name and fingerprint (detected genes, sum, sum of squares on the common genes).
+    """
+
+    totals: np.ndarray
+    controls: dict[str, tuple[int, float, float]]
+
+
+def scan(source: Source, genes: Sequence[str], measured: bool) -> Scan:
+    """Return the totals of the rows and the fingerprints of the controls; raises :class:`InputError` for wrong values.
+
+    Only measured values must not be negative: a regression may well predict slightly less than nothing.
+    """
+    columns, where = columns_of(source.reader, genes), f"{source.path}, X"
+    names = np.asarray(source.reader.obs.index, dtype=str)
+    totals = np.zeros(source.reader.n_rows)
+    controls: dict[str, tuple[int, float, float]] = {}
+    for start, block in source.reader.blocks():
+        stop = start + block.shape[0]
+        if not np.isfinite(block.data).all():
+            at = int(np.searchsorted(block.indptr, np.flatnonzero(~np.isfinite(block.data))[0], side="right")) - 1
+            raise InputError("values that are not finite", where=where, found=f"NaN or inf in row {names[start + at]}",
+                             expected="numbers")  # fmt: skip
+        low, high = block.data.min(initial=0), block.data.max(initial=0)
+        if measured and low < 0:
+            raise InputError("negative values", where=where, found=float(low), expected="log1p expression")
+        if high > MAX_LOG1P:
+            raise InputError("values too large for log1p", where=where, found=float(high),
+                             expected="natural log1p of scaled counts", hint="are these raw counts?")  # fmt: skip
+        held = np.flatnonzero(source.labels[start:stop] == CONTROL) if measured else []
+        if len(held):
+            part = block[held].astype(np.float64)
+            part = part if columns is None else part[:, columns]
+            sums = np.asarray(part.sum(axis=1)).ravel()
+            squares = np.asarray(part.multiply(part).sum(axis=1)).ravel()
+            for row, n, total, square in zip(held, np.diff(part.indptr), sums, squares, strict=True):
+                controls[str(names[start + row])] = (int(n), round(float(total), 6), round(float(square), 6))
+        linear = block.astype(np.float64)
+        linear.data = np.expm1(linear.data)
+        totals[start:stop] = np.asarray(linear.sum(axis=1)).ravel()
+    return Scan(totals, controls)
+
+
+def shared_controls(test: Scan, train: Scan) -> int:
+    """Return how many control cells occur in both files: same name and values, or the same values on many genes."""
+    values = {found for found in train.controls.values() if found[0] >= MIN_GENES_FINGERPRINT}
+    return sum(train.controls.get(name) == found or found in values for name, found in test.controls.items())
+
+
+def check_labels(test: Source, train: Source) -> None:
+    """Raise :class:`InputError` unless both files have control and perturbed cells and share no perturbation."""
+    for source in (test, train):
+        if not source.n_control:
+            raise InputError("no control cells", where=f"{source.path}, obs['{LABEL}']", expected=f"label '{CONTROL}'",
+                             hint="half of the control cells belong into each of --truth and --train")  # fmt: skip
+        if not source.ids:
+            raise InputError("no perturbed cells", where=f"{source.path}, obs['{LABEL}']")
+    both = sorted(set(test.ids) & set(train.ids))
+    if both:
+        more = f" and {len(both) - 3} more" if len(both) > 3 else ""
+        raise InputError("perturbation in both files", where="--truth, --train", found=", ".join(both[:3]) + more,
+                         hint="test perturbations must not be in the training cells")  # fmt: skip
+
+
+def common_genes(sources: Sequence[Source]) -> list[str]:
+    """Return the genes of all files in the order of the first; raises :class:`InputError` when there are too few."""
+    inside = set.intersection(*(set(source.reader.var_names) for source in sources))
+    genes = [name for name in sources[0].reader.var_names if name in inside]
+    if len(genes) < contract.MIN_GENES_CORRELATION:
+        first = "; ".join(f"{source.option} {', '.join(map(str, source.reader.var_names[:2]))}" for source in sources)
+        raise InputError("the three files have no common genes", where="var names", found=f"{len(genes)} ({first})",
+                         expected="the same gene names in all of them")  # fmt: skip
+    for source in sources:
+        if source.reader.n_genes > len(genes):
+            log.warning("%s: %d of its %d genes are not in all three files and are left out", source.path,
+                        source.reader.n_genes - len(genes), source.reader.n_genes)  # fmt: skip
+    return genes
+
+
+def check_predicted(predicted: Source, test: Source, allow_missing: bool) -> tuple[list[str], list[str]]:
+    """Return test perturbations without prediction and predicted ones that are none; both must be allowed."""
+    missing, extra = sorted(set(test.ids) - set(predicted.ids)), sorted(set(predicted.ids) - set(test.ids))
+    if len(missing) == len(test.ids):
+        raise InputError("no perturbation in common", where="--truth, --predictions",
+                         found=", ".join(predicted.ids[:1]) or "none", expected=test.ids[0],
+                         hint="labels must be the same in both files")  # fmt: skip
+    problems = [
+        f"{len(names)} {what} (first {', '.join(names[:3])})"
+        for what, names in (("missing", missing), ("not in --truth", extra))
+        if names
+    ]
+    if problems and not allow_missing:
+        raise InputError("other perturbations than --truth", where=str(predicted.path), found="; ".join(problems),
+                         expected=f"its {len(test.ids)} perturbations",
+                         hint="--allow-missing scores the others and counts these")  # fmt: skip
+    for problem in problems:
+        log.warning("%s: perturbations %s", predicted.path, problem)
+    if predicted.n_control:
+        log.warning("%s: %d control rows are ignored", predicted.path, predicted.n_control)
+    return missing, extra
+
+
+def target_sum(train: Scan, given: float) -> float:
+    """Return the total to which cells were scaled: given, or the median total of the training cells."""
+    middle = float(np.median(train.totals))
+    share = float((np.abs(train.totals - middle) <= SCALED_WITHIN * middle).mean())
+    if share < 0.5:
+        log.warning(
+            "--train: only %.0f %% of the cells have a total within %.0f %% of the median: are they scaled to one "
+            "total, with the genes that make up most of it? Give --target-sum if genes were left out.",
+            100 * share, 100 * SCALED_WITHIN,
+        )  # fmt: skip
+    if given:
+        return given
+    log.info("target sum of the normalisation estimated from the training cells: %.1f", middle)
+    return middle
+
+
+def check_scale(predicted: Scan, train: Scan, path: Path) -> float:
+    """Return the median predicted total as a multiple of the measured one; a doubtful one is said in the log."""
+    ratio = float(np.median(predicted.totals) / np.median(train.totals)) if np.median(train.totals) else np.nan
+    if not SCALE_RATIOS[0] <= ratio <= SCALE_RATIOS[1]:
+        log.warning("%s: predicted totals are %.3g times those of the training cells: is X natural log1p of counts "
+                    "scaled as theirs?", path, ratio)  # fmt: skip
+    return ratio
+
+
+def target_genes(test: Source, table: Mapping[str, Sequence[str]] | None) -> dict[str, tuple[str, ...]]:
+    """Return the perturbed genes by perturbation: from a table, an obs column `gene`, or ids of the form GENE~VARIANT.
+
+    A label that merely equals a gene name is not taken for its target (metrics.md 1.3.10).
+    """
+    if table is not None:
+        return {name: tuple(genes) for name, genes in table.items()}
+    obs = test.reader.obs
+    if "gene" in obs:
+        pairs = dict(zip(test.labels.tolist(), obs["gene"].astype(str), strict=True))
+        return {
+            name: tuple(gene for gene in text.split(";") if gene) for name, text in pairs.items() if name != CONTROL
+        }
+    found = {name: (name.split("~")[0],) for name in test.ids if "~" in name}
+    unknown = [name for name in test.ids if name not in found]
+    if unknown:
+        log.warning(
+            "no target gene known for %d perturbations (first %s): gene sets *_nt keep it; give --perturbations",
+            len(unknown), unknown[0],
+        )  # fmt: skip
+    return found

@@ -1,0 +1,96 @@
+"""Measured cells that stay in their files: what truth building and summaries of predictions read block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vcbench.core.blocks import BlockReader
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
+
+
+def columns_of(reader: BlockReader, genes: Sequence[str] | np.ndarray) -> np.ndarray | None:
+    """Return the positions of `genes` in a file; None when they are its genes in its order."""
+    if list(reader.var_names) == list(genes):
+        return None
+    position = {name: i for i, name in enumerate(reader.var_names)}
+    return np.array([position[name] for name in genes], dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class StoredCells:
+    """The rows of several files as one (cells, genes) :class:`~vcbench.metrics.profiles.Expression`, memory bounded.
+
+    Attributes
+    ----------
+    readers
+        The files, each with every gene of `genes`.
+    genes
+        The common axis, by name.
+    place
+        Per file, (rows,) position of each row among all cells: the order in which groups are drawn from, so that the
+        order of rows in a file does not matter.
+    """
+
+    readers: tuple[BlockReader, ...]
+    genes: np.ndarray
+    place: tuple[np.ndarray, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(cells, genes)."""
+        return sum(reader.n_rows for reader in self.readers), len(self.genes)
+
+    @cached_property
+    def _columns(self) -> tuple[np.ndarray | None, ...]:
+        return tuple(columns_of(reader, self.genes) for reader in self.readers)
+
+    def blocks(self) -> Iterator[tuple[np.ndarray, sp.csr_matrix]]:
+        """Yield (positions of cells, their values), file by file in the order of its rows."""
+        for reader, place, columns in zip(self.readers, self.place, self._columns, strict=True):
+            for start, block in reader.blocks(columns):
+                yield place[start : start + block.shape[0]], block
+
+    def take(self, cells: np.ndarray) -> sp.csr_matrix:
+        """Return the values of the cells at these positions, in their order."""
+        import scipy.sparse as sp
+
+        wanted = np.full(self.shape[0], -1, dtype=np.int64)
+        wanted[cells] = np.arange(len(cells))
+        parts, order = [], []
+        for reader, place, columns in zip(self.readers, self.place, self._columns, strict=True):
+            rows = np.flatnonzero(wanted[place] >= 0)
+            if len(rows):
+                parts.append(reader.take(rows, columns))
+                order.append(wanted[place[rows]])
+        if not parts:
+            return sp.csr_matrix((0, self.shape[1]))
+        found = parts[0] if len(parts) == 1 else sp.vstack(parts, format="csr")
+        del parts
+        back = np.argsort(np.concatenate(order))
+        return found if (back == np.arange(len(back))).all() else found[back]
+
+    def sizes(self) -> np.ndarray:
+        """Return (cells,) how many values are stored of each cell, on all genes of its file."""
+        result = np.zeros(self.shape[0], dtype=np.int64)
+        for reader, place in zip(self.readers, self.place, strict=True):
+            result[place] = reader.sizes()
+        return result
+
+
+def in_order_of_names(readers: Sequence[BlockReader], prefixes: Sequence[str]) -> tuple[np.ndarray, ...]:
+    """Return per file the position of its rows when all rows are sorted by (prefix of the file, name of the cell)."""
+    names = [
+        np.char.add(f"{prefix} ", np.asarray(reader.obs.index, dtype=str))
+        for reader, prefix in zip(readers, prefixes, strict=True)
+    ]
+    order = np.argsort(np.concatenate(names), kind="stable")
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    return tuple(np.split(place, np.cumsum([len(part) for part in names])[:-1]))
