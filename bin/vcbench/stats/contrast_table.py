@@ -1,4 +1,4 @@
-"""contrasts.tsv: paired differences of every combination to the best simple baseline and to the train mean."""
+"""contrasts.tsv: paired differences to the best simple baseline, the train mean, and the model on a control input."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from vcbench.core.units import NO_ENCODER
 from vcbench.metrics import contract
 from vcbench.metrics.registry import Metric
 from vcbench.stats import bootstrap, contrasts
@@ -17,29 +18,54 @@ CONTRASTS = (
     "dataset", "split", "metric", "gene_set", "model", "encoder", "strategy", "reference_model", "reference_encoder",
     "reference_strategy", "difference", "ci_low", "ci_high", "p", "p_holm", "n", "detectable", "reference", "verdict",
     "interval", "n_clusters", "median_difference", "superiority", "p_signed_rank", "n_zero", "sd_difference",
-    "p_bh", "fold_ci_low", "fold_ci_high",
+    "p_bh", "fold_ci_low", "fold_ci_high", "n_references",
 )  # fmt: skip
 
-#: Two kinds of reference; each is a family of its own for Holm's correction within metric, dataset and split.
+#: Kinds of reference; each is a family of its own for Holm's correction within metric, dataset and split. The third is
+#: the same model on the negative-control encoder with which it does best (headline metrics only).
 BEST_BASELINE = "best_baseline"
+CONTROL_INPUT = "control_input"
 ALPHA = 0.05
 
 
-def best_baseline(metric: Metric, plan: Sequence[Planned], imputed: np.ndarray, negative: set[str]) -> int | None:
-    """Return the position of the baseline combination with the best imputed value (M,), None without one.
+def baselines(plan: Sequence[Planned], imputed: np.ndarray, negative: set[str]) -> list[int]:
+    """Return the positions of the baseline combinations with an imputed value (M,).
 
     Baselines that are negative controls, or run on negative-control encoders, carry no information about the
     perturbation: choosing among them would only add the luck of the draw. `negative` names both.
     """
-    better = 1 if metric.direction == "higher" else -1
-    found = [
-        (-tidy(better * imputed[m]), planned.of, m)
-        for m, planned in enumerate(plan)
+    return [
+        m for m, planned in enumerate(plan)
         if planned.kind == "baseline" and not negative & set(planned.of[:2]) and planned.units_ok
         and not np.isnan(imputed[m])
     ]  # fmt: skip
-    # Ties go to the first name, so that the choice does not depend on the order of the plan.
-    return min(found)[2] if found else None
+
+
+def best(metric: Metric, plan: Sequence[Planned], imputed: np.ndarray, members: Sequence[int]) -> int | None:
+    """Return which of the `members` of the plan has the best imputed value (M,), None without one.
+
+    Ties go to the first name, so that the choice does not depend on the order of the plan.
+    """
+    better = 1 if metric.direction == "higher" else -1
+    return min(((-tidy(better * imputed[m]), plan[m].of, m) for m in members), default=(0, 0, None))[2]
+
+
+def control_inputs(panel: Panel, metric: Metric, imputed: np.ndarray, negative: set[str]) -> dict[int, tuple[int, int]]:
+    """Return for each combination on an encoder the same model on its best negative-control encoder, and of how many.
+
+    `imputed` (M,). Combinations on control encoders, or of models without one, have no entry.
+    """
+    controls: dict[str, list[int]] = {}
+    for m, planned in enumerate(panel.plan):
+        if planned.of[1] in negative and planned.units_ok and not np.isnan(imputed[m]):
+            controls.setdefault(planned.of[0], []).append(m)
+    found = {}
+    for m, planned in enumerate(panel.plan):
+        members = controls.get(planned.of[0], [])
+        reference = best(metric, panel.plan, imputed, members)
+        if reference is not None and planned.of[1] not in negative and planned.of[1] != NO_ENCODER:
+            found[m] = (reference, len(members))
+    return found
 
 
 def differences_to(
@@ -48,7 +74,7 @@ def differences_to(
     """Return differences (M, K) of numerators to a reference, their denominators (M, K), and their scale (M,).
 
     Only perturbations that both have count. The mean difference is sum(differences) / sum(denominators): denominators
-    belong to the truth, so both sides share them. `model` (M, K), `other` and `denominator` (K,).
+    belong to the truth, so both sides share them. `model` (M, K), `other` and `denominator` (K,) or (M, K).
     """
     common = ~np.isnan(model) & ~np.isnan(other)
     # Single precision of predictions moves scores in the seventh digit: such differences are none.
@@ -64,24 +90,33 @@ def rows(panel: Panel, metric: Metric, gene_set: str, series: Series, negative: 
     """Return the contrasts of one metric and gene set; none for a metric without a direction."""
     if metric.direction not in ("higher", "lower"):
         return []
-    train_mean = panel.position(TRAIN_MEAN)
-    best = best_baseline(metric, panel.plan, series.imputed, negative)
-    found = []
-    for kind, reference in ((BEST_BASELINE, best), (TRAIN_MEAN, train_mean)):
+    candidates = baselines(panel.plan, series.imputed, negative)
+    families: dict[str, dict[int, tuple[int, int]]] = {}
+    for kind, reference, n in (
+        (BEST_BASELINE, best(metric, panel.plan, series.imputed, candidates), len(candidates)),
+        (TRAIN_MEAN, panel.position(TRAIN_MEAN), 1),
+    ):
         if reference is not None:
-            found += _family(panel, metric, gene_set, series, kind, reference)
-    return found
+            families[kind] = {m: (reference, n) for m in range(len(panel.plan)) if m != reference}
+    if gene_set in metric.headline:
+        families[CONTROL_INPUT] = control_inputs(panel, metric, series.imputed, negative)
+    return [
+        row
+        for kind, references in families.items() if references
+        for row in _family(panel, metric, gene_set, series, kind, references)
+    ]  # fmt: skip
 
 
 def _family(
-    panel: Panel, metric: Metric, gene_set: str, series: Series, kind: str, reference: int
+    panel: Panel, metric: Metric, gene_set: str, series: Series, kind: str, references: Mapping[int, tuple[int, int]]
 ) -> list[dict[str, Any]]:
-    """Return the contrasts to one reference, corrected for their number."""
-    members = [m for m in range(len(panel.plan)) if m != reference]
+    """Return the contrasts of combinations with their reference (position, one of how many), Holm over all of them."""
+    members = list(references)
+    against = [reference for reference, _ in references.values()]
     # A combination without any score is listed, not judged.
     judged = np.where(panel.scored[members, None], series.imputed_numerator[members], np.nan)
     differences, denominators, scale = differences_to(
-        judged, series.imputed_numerator[reference], series.imputed_denominator[reference]
+        judged, series.imputed_numerator[against], series.imputed_denominator[against]
     )
     scaled = differences / scale[:, None]
     ci = bootstrap.intervals(differences, denominators, panel.groups, panel.weights)
@@ -104,8 +139,9 @@ def _family(
     for i, m in enumerate(members):
         row = {
             "dataset": panel.dataset, "split": panel.split, "metric": metric.id, "gene_set": gene_set,
-            **named(panel.plan[m].of), **named(panel.plan[reference].of, "reference_"), "n": int(known[i]),
+            **named(panel.plan[m].of), **named(panel.plan[against[i]].of, "reference_"), "n": int(known[i]),
             "reference": kind, "interval": ci.method[i], "n_zero": int(zeros[i]), "n_clusters": int(ci.n_clusters[i]),
+            "n_references": references[m][1],
             **tidied(numbers, i),
         }  # fmt: skip
         row["verdict"] = verdict(row, metric)
@@ -127,7 +163,13 @@ def adjust_across(found: Sequence[dict[str, Any]]) -> None:
 
 
 def verdict(row: Mapping[str, Any], metric: Metric) -> str:
-    """Return better, worse or unresolved, from the corrected p value and the sign that is good for the metric."""
+    """Return better, worse or unresolved, from the corrected p value and the sign that is good for the metric.
+
+    A reference that is the best of `n_references` looks better than it is. That makes `better` conservative; for
+    `worse` the corrected p value is multiplied by their number (any of them may have been the lucky one).
+    """
     if not row["p_holm"] < ALPHA:
         return "unresolved"
-    return "better" if (row["difference"] > 0) == (metric.direction == "higher") else "worse"
+    if (row["difference"] > 0) == (metric.direction == "higher"):
+        return "better"
+    return "worse" if row["p_holm"] * row["n_references"] < ALPHA else "unresolved"

@@ -14,7 +14,7 @@ import numpy as np
 
 from vcbench.metrics.registry import Metric
 from vcbench.stats import bootstrap, contrasts
-from vcbench.stats.contrast_table import best_baseline, differences_to, verdict
+from vcbench.stats.contrast_table import baselines, best, differences_to, verdict
 from vcbench.stats.numbers import named, tidied
 from vcbench.stats.panel import Panel, Series
 
@@ -71,7 +71,8 @@ def rows(panel: Panel, metric: Metric, gene_set: str, series: Series, negative: 
     models = sorted(candidates)
     size = (len(models), len(panel.rows))
     top, bottom = np.full(size, np.nan), np.full(size, np.nan)
-    reference = best_baseline(metric, panel.plan, series.imputed, negative)
+    simple = baselines(panel.plan, series.imputed, negative)
+    reference = best(metric, panel.plan, series.imputed, simple)
     own = np.zeros(len(models), dtype=bool)  # the reference itself, found again: no contrast
     texts, naive, statuses = [], np.full(len(models), np.nan), []
     of_naive: list[tuple[str, str, str]] = []
@@ -115,7 +116,7 @@ def rows(panel: Panel, metric: Metric, gene_set: str, series: Series, negative: 
             "n_configurations": len(candidates[model]), "chosen": texts[i], "naive_encoder": of_naive[i][1],
             "naive_strategy": of_naive[i][2], "status": statuses[i], **names, **tidied(numbers, i),
         }  # fmt: skip
-        row["verdict"] = verdict(row, metric)
+        row["verdict"] = verdict({**row, "n_references": len(simple)}, metric)
         result.append(row)
     return result
 

@@ -139,3 +139,37 @@ def test_benjamini_hochberg_agrees_with_scipy():
     found = contrasts.benjamini_hochberg(gaps)
     np.testing.assert_allclose(found[~np.isnan(gaps)], false_discovery_control(p), atol=1e-15)
     assert np.isnan(found[np.isnan(gaps)]).all()
+
+
+def test_fold_intervals_by_the_formula_of_nadeau_and_bengio():
+    from scipy import stats
+
+    rng = np.random.default_rng(3)
+    folds = np.repeat([1, 2, 3], [10, 12, 8])
+    differences = rng.normal(0.2, 1, (2, 30))
+    differences[1, folds == 2] = np.nan
+    low, high = contrasts.fold_intervals(differences, np.ones((2, 30)), folds, 30)
+    for m, used in ((0, (1, 2, 3)), (1, (1, 3))):
+        means = [differences[m, folds == f].mean() for f in used]
+        # 10 of 30 are tested on average, so 20 are trained on
+        half = stats.t.ppf(0.975, len(used) - 1) * np.sqrt((1 / len(used) + 10 / 20) * np.var(means, ddof=1))
+        assert (low[m], high[m]) == pytest.approx((np.mean(means) - half, np.mean(means) + half), rel=1e-9)
+    alone = contrasts.fold_intervals(differences, np.ones((2, 30)), np.ones(30, dtype=int), 30)
+    assert np.isnan(alone).all()
+
+
+def test_bounded_p_values_are_never_below_the_exact_ones():
+    """Hoeffding's bound holds for every set of sums; without it 14 equal clusters could not survive 10,000 tests."""
+    differences = np.random.default_rng(4).normal(0.8, 1, (40, 13))
+    exact = np.array([
+        np.mean([abs((np.array(s) * row).sum()) >= abs(row.sum()) - 1e-12
+                 for s in itertools.product((1, -1), repeat=13)]) for row in differences[:6]
+    ])  # fmt: skip
+    groups = groups_of([f"{i:02d}" for i in range(13)])
+    few = contrasts.Flips(lambda: np.random.default_rng(0), n=8000)
+    bound = 2 * np.exp(-(differences.sum(1) ** 2) / (2 * (differences**2).sum(1)))
+    found = contrasts.sign_flip(differences, groups, few, bounded=True)
+    plain = contrasts.sign_flip(differences, groups, few)
+    np.testing.assert_array_equal(found, np.minimum(plain, bound))
+    assert (bound[:6] >= exact).all()
+    assert contrasts.sign_flip(np.ones((1, 60)), groups_of(range(60)), few, bounded=True)[0] < 1e-12

@@ -1,0 +1,110 @@
+"""contrasts.tsv: references, the price of the best of many, and false claims on simulated nulls (metrics.md 10.3)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from simulated import GENES, METRICS, PRIMARY, panel_of
+
+from vcbench.stats import contrast_table, contrasts, factors, selection
+
+BASELINES = ("train_mean", "nearest", "linear")
+
+
+def rows(panel, negative=(), metric=PRIMARY, kind="best_baseline"):
+    found = contrast_table.rows(panel, metric, GENES, panel.series(metric, GENES), set(negative))
+    return {(row["model"], row["encoder"]): row for row in found if row["reference"] == kind}
+
+
+def values_of(rng, n=60, **levels):
+    shared = rng.normal(0, 0.2, n)
+    return {(m, e, "alt" if e != "none" else "none"): shared + level + 0.05 * rng.normal(size=n)
+            for name, level in levels.items() for m, e in [name.split("__")]}  # fmt: skip
+
+
+def test_the_best_baseline_is_no_negative_control():
+    values = values_of(
+        np.random.default_rng(0), train_mean__none=0, nearest__plm=0.2, nearest__random=0.5, model__plm=1
+    )
+    found = rows(panel_of(values, BASELINES), ["random"])
+    assert {(row["reference_model"], row["reference_encoder"]) for row in found.values()} == {("nearest", "plm")}
+    assert {row["n_references"] for row in found.values()} == {2}
+    gain = values["model", "plm", "alt"] - values["nearest", "plm", "alt"]
+    row = found["model", "plm"]
+    assert row["difference"] == pytest.approx(gain.mean(), rel=1e-9)
+    assert row["detectable"] == pytest.approx(2.8 * gain.std(ddof=1) / np.sqrt(60), rel=1e-9)
+    assert row["sd_difference"] == pytest.approx(gain.std(ddof=1), rel=1e-9)
+    assert (row["verdict"], found["train_mean", "none"]["verdict"]) == ("better", "worse")
+
+
+def test_lower_is_better_turns_the_verdict():
+    values = values_of(np.random.default_rng(1), train_mean__none=2, nearest__plm=1, model__plm=3)
+    found = rows(panel_of(values, BASELINES, pair=("mse", GENES)), metric=METRICS["mse"])
+    assert found["model", "plm"]["reference_model"] == "nearest"
+    assert found["model", "plm"]["verdict"] == "worse"
+
+
+def test_holm_is_within_a_reference_and_bh_over_the_run():
+    rng = np.random.default_rng(2)
+    values = values_of(rng, train_mean__none=0, nearest__plm=0.02, a__plm=0.03, b__plm=0.04, c__plm=0.06)
+    panel = panel_of(values, BASELINES)
+    found = contrast_table.rows(panel, PRIMARY, GENES, panel.series(PRIMARY, GENES), set())
+    contrast_table.adjust_across(found)
+    for kind in ("best_baseline", "train_mean"):
+        mine = [row for row in found if row["reference"] == kind]
+        np.testing.assert_allclose([row["p_holm"] for row in mine], contrasts.holm(np.array([r["p"] for r in mine])))
+    best = np.array([row["p_holm"] for row in found if row["reference"] == "best_baseline"])
+    across = [row["p_bh"] for row in found if row["reference"] == "best_baseline"]
+    np.testing.assert_allclose(across, contrasts.benjamini_hochberg(best))
+    assert all(np.isnan(row["p_bh"]) for row in found if row["reference"] != "best_baseline")
+
+
+def test_control_inputs_are_the_same_model_on_its_best_control_encoder():
+    values = values_of(np.random.default_rng(3), train_mean__none=0, nearest__plm=0.5, nearest__random=0.1,
+                       nearest__shuffled=0.2, model__plm=0.4, model__shuffled=0.4, other__plm=1)  # fmt: skip
+    values["model", "plm", "diff"] = values["model", "plm", "alt"]
+    panel = panel_of(values, BASELINES)
+    found = contrast_table.rows(panel, PRIMARY, GENES, panel.series(PRIMARY, GENES), {"random", "shuffled"})
+    mine = {(r["model"], r["encoder"], r["strategy"]): r for r in found if r["reference"] == "control_input"}
+    assert set(mine) == {("nearest", "plm", "alt"), ("model", "plm", "alt"), ("model", "plm", "diff")}
+    nearest = mine["nearest", "plm", "alt"]
+    assert (nearest["reference_model"], nearest["reference_encoder"]) == ("nearest", "shuffled")
+    assert (nearest["n_references"], nearest["verdict"]) == (2, "better")
+    gain = values["nearest", "plm", "alt"].mean() - values["nearest", "shuffled", "alt"].mean()
+    assert nearest["difference"] == pytest.approx(gain, rel=1e-9)
+    assert mine["model", "plm", "alt"]["verdict"] == "unresolved"
+
+
+def test_worse_than_the_best_of_many_pays_for_their_number():
+    row = {"p_holm": 0.01, "difference": -0.1, "n_references": 4}
+    assert contrast_table.verdict(row, PRIMARY) == "worse"
+    assert contrast_table.verdict({**row, "n_references": 5}, PRIMARY) == "unresolved"
+    assert contrast_table.verdict({**row, "n_references": 5, "difference": 0.1}, PRIMARY) == "better"
+    assert contrast_table.verdict({**row, "p_holm": 0.05, "difference": 0.1}, PRIMARY) == "unresolved"
+    assert contrast_table.verdict({**row, "p_holm": np.nan}, PRIMARY) == "unresolved"
+
+
+def test_false_claims_on_nulls_are_at_most_five_per_cent():
+    """Whole families of equally good configurations, residue positions shared: benchmarks/statistics.py runs more."""
+    replicates = 120
+    counts = dict.fromkeys(("better", "worse", "train_mean", "selection", "factors"), 0)
+    for replicate in range(replicates):
+        rng = np.random.default_rng([7, replicate])
+        cluster = np.repeat(np.arange(40), rng.integers(1, 4, 40))[:40]
+        shared = rng.normal(0, 0.2, 40)
+        values = {("train_mean", "none", "none"): 0} | {
+            (m, e, "alt"): 0 for m in ("nearest", "linear", "a", "b") for e in ("x", "y", "z")
+        }
+        values = {of: shared + 0.1 * (rng.normal(size=40)[cluster] + rng.normal(size=40)) for of in values}
+        panel = panel_of(values, BASELINES, cluster, cluster % 3 + 1, n_resamples=2)
+        series = panel.series(PRIMARY, GENES)
+        found = contrast_table.rows(panel, PRIMARY, GENES, series, set())
+        verdicts = {row["verdict"] for row in found if row["reference"] == "best_baseline"}
+        counts["better"] += "better" in verdicts
+        counts["worse"] += "worse" in verdicts
+        counts["train_mean"] += any(r["verdict"] != "unresolved" for r in found if r["reference"] == "train_mean")
+        honest = selection.rows(panel, PRIMARY, GENES, series, set())
+        counts["selection"] += any(row["verdict"] == "better" for row in honest)
+        counts["factors"] += any(row["p_holm"] < 0.05 for row in factors.rows(panel, PRIMARY, GENES, series, set()))
+    # 5 % of 120 and two binomial standard errors.
+    assert all(count <= 0.05 * replicates + 2 * np.sqrt(replicates * 0.05 * 0.95) for count in counts.values()), counts
