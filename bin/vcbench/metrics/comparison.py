@@ -12,6 +12,40 @@ from vcbench.metrics.bundle import FoldTruth
 
 
 @dataclass(frozen=True)
+class PredictedCells:
+    """Predicted cells of one fold, aligned to its truth.
+
+    Attributes
+    ----------
+    usable, testable
+        (K,) whether there are cells that differ, enough of them for distances and for tests.
+    n_cells
+        (K,) predicted cells.
+    variance
+        (K, G) variance between cells.
+    coordinates
+        Per perturbation (n, D) cells in the space of the truth; empty without it.
+    p_adj, log2fc, stat
+        (K, G) against the training controls, NaN where not tested.
+    log_of_mean
+        (K, G) log of the mean profile.
+    listed
+        Per perturbation the significant genes of the challenge in their order; None when not asked for.
+    """
+
+    usable: np.ndarray
+    testable: np.ndarray
+    n_cells: np.ndarray
+    variance: np.ndarray
+    coordinates: tuple[np.ndarray, ...]
+    p_adj: np.ndarray
+    log2fc: np.ndarray
+    stat: np.ndarray
+    log_of_mean: np.ndarray
+    listed: tuple[np.ndarray, ...] | None
+
+
+@dataclass(frozen=True)
 class Predicted:
     """Predicted profiles of one fold, aligned to its truth.
 
@@ -23,11 +57,14 @@ class Predicted:
         (K, G) sampling variance of the mean when the prediction is a finite sample of cells, else 0.
     n_cells
         (K,) predicted cells; 1 for a profile, 0 for a missing prediction.
+    cells
+        The cells themselves, where metrics of cells were asked for.
     """
 
     mean: np.ndarray
     variance: np.ndarray
     n_cells: np.ndarray
+    cells: PredictedCells | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +107,8 @@ class Outcome:
         (K,) whether the prediction makes it undefined by being constant.
     flag
         (K,) status that flags a value and keeps it, or empty.
+    prediction_reason
+        (K,) other reasons of the prediction that leave the metric undefined, or empty; None for none at all.
     """
 
     values: np.ndarray
@@ -77,6 +116,7 @@ class Outcome:
     truth_reason: np.ndarray
     constant_prediction: np.ndarray
     flag: np.ndarray
+    prediction_reason: np.ndarray | None = None
 
 
 def reasons(truth: FoldTruth, *conditions: tuple[np.ndarray | bool, str]) -> np.ndarray:

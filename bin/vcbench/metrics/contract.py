@@ -26,16 +26,28 @@ EXPRESSED_SHARE = 0.05
 OK = "ok"
 #: Statuses that flag a row and keep its value.
 FLAGS = ("n_lt_k", "weights_shared")
-#: NaN caused by the prediction: takes the no-skill value in `value_imputed`.
-PREDICTION_REASONS = ("missing_pred", "const_pred")
-#: NaN caused by the truth: excluded for every model alike.
-TRUTH_REASONS = ("const_true", "few_genes", "no_de", "all_de", "single_pert", "few_cells", "no_control")
+#: NaN caused by the prediction: takes the no-skill value in `value_imputed` (`no_cells`: profiles, not cells).
+PREDICTION_REASONS = ("missing_pred", "const_pred", "no_cells", "sign_mismatch")
+#: NaN caused by the truth: excluded for every model alike. `no_single` = a single of a double was not measured.
+TRUTH_REASONS = ("const_true", "few_genes", "no_de", "all_de", "single_pert", "few_cells", "no_control", "no_single")
+#: Rows that are left out: a metric of doubles on another perturbation.
+NOT_APPLICABLE = "not_applicable"
 
 #: Evaluator rows of the score table.
 NO_SKILL = "no_skill"
 TRUTH = "truth"
 TECH_DUPLICATE = "tech_duplicate"
 SHUFFLED_LABELS = "shuffled_labels"
+#: Further positive controls (metrics.md 6.5): two full-size replicates, a predictor without noise, a half drawn towards
+#: the training mean where it shows no effect, the truth itself, and the same perturbations in another cell line.
+FULL_VS_FULL = "full_vs_full"
+NOISE_FREE = "noise_free"
+INTERPOLATED_DUPLICATE = "interpolated_duplicate"
+PERFECT_COPY = "perfect_copy"
+CROSS_LINE = "cross_line"
+#: All evaluator ids; those of `NAMED` are followed by ``:`` and what they belong to.
+EVALUATORS = (NO_SKILL, TRUTH, TECH_DUPLICATE, FULL_VS_FULL, NOISE_FREE, INTERPOLATED_DUPLICATE, PERFECT_COPY)
+NAMED = (SHUFFLED_LABELS, CROSS_LINE)
 
 #: Fold of rows over all folds.
 ALL_FOLDS = 0
@@ -43,7 +55,7 @@ ALL_FOLDS = 0
 
 def is_evaluator(model: str) -> bool:
     """Return whether a score row belongs to a control of the evaluator and not to a model."""
-    return model in (NO_SKILL, TRUTH, TECH_DUPLICATE) or model.startswith(f"{SHUFFLED_LABELS}:")
+    return model in EVALUATORS or model.startswith(tuple(f"{name}:" for name in NAMED))
 
 
 def constant(delta: np.ndarray, raw: np.ndarray) -> np.ndarray:

@@ -45,27 +45,37 @@ def settings() -> dict[str, Any]:
 
 
 def rank_sum(
-    expression: profiles.Expression | sp.csr_matrix, groups: np.ndarray, n_groups: int
+    expression: profiles.Expression | sp.csr_matrix, groups: np.ndarray, n_groups: int, continuity: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return z and two-sided p, both (groups, genes), of each group 0.. against group -1 (the reference).
 
-    Tie-corrected, no continuity correction; cells with code < -1 are left out; genes without variation get z 0, p 1.
+    Tie-corrected, without `continuity` correction unless asked for; cells with code < -1 are left out; genes without
+    variation and groups without cells get z 0, p 1.
     Groups go through the engine in batches, so that no more than the reference and :data:`VALUES_PER_BATCH` stored
     values (or one group) are in memory; every group is tested by itself, whatever its batch.
     """
+    present = np.unique(groups[groups >= 0])
+    if len(present) < n_groups:
+        z, p = np.zeros((n_groups, expression.shape[1])), np.ones((n_groups, expression.shape[1]))
+        if len(present):
+            at = np.full(n_groups, -2)
+            at[present] = np.arange(len(present))
+            compact = np.where(groups >= 0, at[np.maximum(groups, 0)], groups)
+            z[present], p[present] = rank_sum(expression, compact, len(present), continuity)
+        return z, p
     size = np.bincount(groups[groups >= 0], weights=profiles.sizes(expression)[groups >= 0], minlength=n_groups)
     z, p = np.zeros((2, n_groups, expression.shape[1]))
     first = 0
     while first < n_groups:
         last = first + max(1, int(np.searchsorted(np.cumsum(size[first:]), VALUES_PER_BATCH, side="right")))
         batch = np.where((groups >= first) & (groups < last), groups - first, np.where(groups == -1, -1, -2))
-        z[first:last], p[first:last] = _rank_sum(expression, batch, last - first)
+        z[first:last], p[first:last] = _rank_sum(expression, batch, last - first, continuity)
         first = last
     return z, p
 
 
 def _rank_sum(
-    expression: profiles.Expression | sp.csr_matrix, groups: np.ndarray, n_groups: int
+    expression: profiles.Expression | sp.csr_matrix, groups: np.ndarray, n_groups: int, continuity: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     os.environ.setdefault("TQDM_DISABLE", "1")
     import anndata as ad
@@ -85,7 +95,7 @@ def _rank_sum(
     )
     result = illico.asymptotic_wilcoxon(
         cells, is_log1p=True, group_keys="group", reference=_REFERENCE,
-        use_continuity=False, tie_correct=True, n_threads=1,
+        use_continuity=continuity, tie_correct=True, n_threads=1,
     )  # fmt: skip
     wanted = pd.MultiIndex.from_product([[str(group) for group in range(n_groups)], cells.var_names])
     z, p = (

@@ -1,0 +1,147 @@
+"""Building the extras of the truth (:mod:`vcbench.metrics.extras`) from the measured cells, group by group."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vcbench.core.h5ad import CONTROL
+from vcbench.metrics import cell_space, contract, extras, interactions, local_fdr, profiles, vcc
+from vcbench.metrics.bundle import FoldTruth
+from vcbench.metrics.comparison import Comparison, Predicted, PredictedCells
+
+if TYPE_CHECKING:
+    from vcbench.metrics.truth import Cells, Roles
+
+
+def add(
+    folds: Sequence[FoldTruth], roles: Sequence[Roles], cells: Cells, groups: Collection[str],
+    targets: Mapping[str, Sequence[str]], dataset: str, seed: int,
+) -> list[FoldTruth]:  # fmt: skip
+    """Return the folds with the extras that `groups` need (names of :data:`extras.GROUPS`; others need none)."""
+    wanted = set(groups) & set(extras.GROUPS)
+    if not wanted:
+        return list(folds)
+    names = sorted({name for role in roles for name in (*role.train, *role.test)})
+    code = profiles.codes(cells.labels, names)
+    control = cells.labels == CONTROL
+    training, held_out = control & (cells.half == "B"), control & (cells.half == "A")
+    linear = [profiles.Wanted(np.where(held_out, len(names), np.where(training, len(names) + 1, code)),
+                              len(names) + 2, profiles.LINEAR, squares=False)]  # fmt: skip
+    every = [profiles.Wanted(np.where(training, len(names), code), len(names) + 1)]
+    moments, of_linear = profiles.collect(cells.expression, every + linear)
+    by_name = dict(zip(names, range(len(names)), strict=True))
+    shared = {}
+    if wanted & {extras.CELLS, extras.VCC}:
+        at = np.flatnonzero(control)
+        matrix = profiles.take(cells.expression, at)
+        shared["controls"] = extras.Controls(matrix, training[at], cells.target_sum)
+    role_of = {role.fold: role for role in roles}
+    result = []
+    for fold in folds:
+        rows, role = np.array([by_name[name] for name in fold.ids], dtype=int), role_of[fold.fold]
+        train = np.array([by_name[name] for name in sorted(role.train)], dtype=int)
+        found: dict[str, Any] = dict(shared)
+        if extras.EXTENDED in wanted:
+            found["spread"] = _spread(cells, code, rows)
+        if extras.LOG_OF_MEAN in wanted:
+            lm = cell_space.log_of_mean(of_linear.mean)
+            found["log_of_mean"] = extras.LogOfMean(lm[rows], lm[-2], lm[-1], lm[train].mean(axis=0))
+        if extras.CELLS in wanted:
+            genes = cell_space.variable_genes(moments[np.append(train, len(names))].pooled(), fold.expressed)
+            found["cells"] = cell_space.build(
+                cells.expression, [np.flatnonzero(code == row) for row in rows], np.flatnonzero(held_out),
+                np.flatnonzero(training), genes, fold.ids, dataset, seed,
+            )  # fmt: skip
+        if extras.VCC in wanted:
+            found["vcc"] = _vcc(fold, cells, code, rows, moments[train].pooled().mean[0], shared["controls"])
+        if extras.INTERACTIONS in wanted:
+            found["doubles"] = _doubles(fold, moments.mean, by_name, targets)
+        result.append(replace(fold, extras=extras.Extras(**found)))
+    if extras.INTERACTIONS in wanted:
+        result = _with_cuts(result)
+    return result
+
+
+def _spread(cells: Cells, code: np.ndarray, rows: np.ndarray) -> extras.Spread:
+    """Return lowest, highest and sd of log1p values over the cells of each perturbation."""
+    shape = (len(rows), len(cells.genes))
+    lowest, highest, sd = np.zeros((3, *shape))
+    for k, row in enumerate(rows):
+        values = profiles.take(cells.expression, np.flatnonzero(code == row))
+        lowest[k], highest[k] = (
+            np.asarray(part.todense()).ravel() for part in (values.min(axis=0), values.max(axis=0))
+        )
+        moments = profiles.moments(values, np.zeros(values.shape[0], dtype=int), 1)
+        sd[k] = np.sqrt(np.nan_to_num(moments.variance[0]))
+    return extras.Spread(lowest, highest, sd)
+
+
+def _vcc(
+    fold: FoldTruth, cells: Cells, code: np.ndarray, rows: np.ndarray, cell_mean: np.ndarray, controls: extras.Controls
+) -> extras.VccTruth:
+    """Return the true lists of significant genes and what the cell mean of the training perturbations scores."""
+    k, n_genes = fold.profile.shape
+    at = np.flatnonzero(np.isin(code, rows))
+    row_of = np.full(int(code.max()) + 1, -1)
+    row_of[rows] = np.arange(k)
+    enough = fold.n_cells >= contract.MIN_CELLS_PROFILE
+    listed = vcc.lists(profiles.take(cells.expression, at), row_of[code[at]], k, controls, fold.profile, enough)
+    fold = replace(fold, extras=extras.Extras(vcc=extras.VccTruth(listed, np.zeros((k, 3)))))
+    p = vcc.constant_cells(cell_mean.astype(np.float32), fold.n_cells, controls.expression)
+    control = profiles.moments(controls.expression, np.zeros(controls.expression.shape[0], dtype=int), 1).mean[0]
+    of_mean = tuple(vcc.ordered(row, cell_mean, control) for row in p)
+    every, nothing = np.ones(k, dtype=bool), np.zeros((0, 0))
+    stand_in = PredictedCells(every, every, fold.n_cells, nothing, (), nothing, nothing, nothing, nothing, of_mean)
+    predicted = Predicted(np.tile(cell_mean, (k, 1)), np.zeros((k, n_genes)), fold.n_cells, stand_in)
+    comparison = Comparison(fold, predicted, np.arange(k)[:, None])
+    return extras.VccTruth(listed, vcc.baseline(comparison, of_mean))
+
+
+def singles_of(name: str, targets: Mapping[str, Sequence[str]], by_name: Mapping[str, int]) -> tuple[str, str] | None:
+    """Return the two perturbations that a double combines, None for another perturbation.
+
+    Parts of the id around ``+``; otherwise the perturbations of each of its two genes alone. A part that was not
+    measured keeps its name.
+    """
+    parts = name.split("+")
+    if len(parts) == 2:
+        return parts[0], parts[1]
+    genes = tuple(targets.get(name, ()))
+    if len(parts) == 1 and len(genes) == 2 and "~" not in name:
+        alone = {targets[other][0]: other for other in by_name if len(targets.get(other, ())) == 1}
+        return alone.get(genes[0], genes[0]), alone.get(genes[1], genes[1])
+    return None
+
+
+def _doubles(
+    fold: FoldTruth, mean: np.ndarray, by_name: Mapping[str, int], targets: Mapping[str, Sequence[str]]
+) -> extras.Doubles:
+    pairs = {row: found for row, name in enumerate(fold.ids) if (found := singles_of(name, targets, by_name))}
+    singles = sorted({name for pair in pairs.values() for name in pair if name in by_name})
+    position = {name: i for i, name in enumerate(singles)}
+    test_row = {name: row for row, name in enumerate(fold.ids)}
+    n_genes = fold.profile.shape[1]
+    return extras.Doubles(
+        np.array(list(pairs), dtype=np.int64),
+        np.array([position.get(first, -1) for first, _ in pairs.values()], dtype=np.int64),
+        np.array([position.get(second, -1) for _, second in pairs.values()], dtype=np.int64),
+        mean[[by_name[name] for name in singles]].reshape(len(singles), n_genes),
+        np.array([test_row.get(name, -1) for name in singles], dtype=np.int64),
+        np.inf,
+        -np.inf,
+    )
+
+
+def _with_cuts(folds: Sequence[FoldTruth]) -> list[FoldTruth]:
+    """Return the folds with the cuts of the local false discovery rate over all measured deviations."""
+    parts = [interactions.observed(fold).deviation for fold in folds if len(fold.extras.doubles.row)]
+    every = np.concatenate([part[~np.isnan(part).any(axis=1)].ravel() for part in parts]) if parts else np.array([])
+    upper, lower = local_fdr.cuts(every) if len(every) >= local_fdr.N_BINS else (np.inf, -np.inf)
+    return [
+        replace(fold, extras=replace(fold.extras, doubles=replace(fold.extras.doubles, upper=upper, lower=lower)))
+        for fold in folds
+    ]
