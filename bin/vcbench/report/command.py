@@ -13,6 +13,7 @@ from vcbench.report import (
     cost,
     encoders,
     failures,
+    figure,
     folds,
     glossary,
     heatmap,
@@ -105,7 +106,8 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--versions", type=Path, help="TSV of process, software, version")
     parser.add_argument("--run", type=Path, required=True, help="run.json: facts of the run")
     parser.add_argument("--assets", type=Path, default=catalogue.ASSETS, help="folder of the catalogues and templates")
-    parser.add_argument("--out-dir", type=Path, default=Path(), help="where the files are written")  # fmt: skip
+    parser.add_argument("--out-dir", type=Path, default=Path(), help="where the files are written")
+    parser.add_argument("--figures", type=Path, help="folder of the figures and their data (default: OUT_DIR/figures)")
     options = parser.parse_args(argv)
     data = inputs.read(
         options.tables,
@@ -121,6 +123,8 @@ def main(argv: Sequence[str]) -> None:
     sections = build(data, options.assets)
     for item in sections:
         item.write(options.out_dir)
+        for drawing in item.figures:
+            drawing.write(options.figures or options.out_dir / figure.FOLDER)
     versions.write(data, options.out_dir)
     settings = section.order(sections)
     (options.out_dir / RUN_CONFIG).write_text(yaml.safe_dump(settings, sort_keys=False))

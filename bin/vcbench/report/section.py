@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vcbench.report.figure import Figure
+
 
 @dataclass(frozen=True)
 class Section:
@@ -14,6 +16,7 @@ class Section:
 
     `plot` is a MultiQC plot type (`html`, `table`, `heatmap`, `scatter`, `bargraph`, `box`), `data` its data, `options`
     further keys of the file (`pconfig`, `headers`, `xcats`, ...). Names and descriptions are HTML, already escaped.
+    `figures` are written beside the report as SVG and TSV; the section's text shows or links them.
     """
 
     id: str
@@ -25,6 +28,7 @@ class Section:
     description: str = ""
     module_description: str = ""
     options: dict[str, Any] = field(default_factory=dict)
+    figures: tuple[Figure, ...] = ()
 
     def write(self, folder: Path) -> Path:
         """Write ``<id>_mqc.json`` and return its path."""

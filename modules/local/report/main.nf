@@ -16,6 +16,7 @@ process REPORT {
 
     output:
     path 'content', emit: content
+    path 'figures/*', emit: figures, optional: true
 
     script:
     def args = task.ext.args ?: ''
@@ -36,12 +37,13 @@ process REPORT {
         --versions versions.tsv \\
         --assets assets \\
         ${args} \\
+        --figures figures \\
         --out-dir content
     """
 
     stub:
     """
-    mkdir content
-    touch content/stub_mqc.html
+    mkdir content figures
+    touch content/stub_mqc.html figures/stub.{svg,tsv}
     """
 }
