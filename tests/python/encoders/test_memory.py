@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import make_esm2
+import make_xtrimopglm
 import pytest
 
 #: Blocks of the allocator and small things (MB), which do not grow with the checkpoint.
@@ -16,11 +16,11 @@ FIXED = 40
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are read from Linux's /proc")
 def test_peak_memory(tmp_path):
-    """On 118 MB of torch archives in 3 shards, the layout that keeps most in memory when read naively."""
+    """On 106 MB of torch archives in 3 shards, the layout that keeps most in memory when read naively."""
     layout = "pytorch_model.bin.index.json"
-    small = make_esm2.write(tmp_path / "small", layout=layout)
-    big = make_esm2.write(tmp_path / "big", make_esm2.config(640, 6, 10), layout=layout)
-    script = Path(make_esm2.__file__).with_name("measure_memory.py")
+    small = make_xtrimopglm.write(tmp_path / "small", layout=layout)
+    big = make_xtrimopglm.write(tmp_path / "big", make_xtrimopglm.config(640, 6, 10, 1600), layout=layout)
+    script = Path(make_xtrimopglm.__file__).with_name("measure_memory.py")
     command = [sys.executable, str(script), str(small), str(big), str(tmp_path / "out")]
     peaks = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     shard = max(path.stat().st_size for path in big.glob("*.bin")) / 2**20

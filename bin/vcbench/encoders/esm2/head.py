@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vcbench.core import checkpoint as files
 from vcbench.core.errors import InputError
+from vcbench.encoders.plm.shapes import shapes_only
 from vcbench.encoders.plm.weights import Official
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def make(config: Mapping[str, Any]) -> torch.nn.Module:
     import torch
 
     width = config["hidden_size"]
-    with torch.device("meta"):
+    with shapes_only():
         head = torch.nn.Module()
         head.dense = torch.nn.Linear(width, width)
         head.layer_norm = torch.nn.LayerNorm(width, eps=config["layer_norm_eps"])

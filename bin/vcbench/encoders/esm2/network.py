@@ -11,6 +11,7 @@ from vcbench.core import checkpoint as files
 from vcbench.core.errors import InputError
 from vcbench.encoders.esm2 import fair_esm, head, tokens
 from vcbench.encoders.plm.residue_network import ResidueNetwork
+from vcbench.encoders.plm.shapes import shapes_only
 from vcbench.encoders.plm.weights import Official, Weights
 from vcbench.encoders.provenance import library_versions
 
@@ -223,7 +224,7 @@ def make(config: Mapping[str, Any], attention: str) -> torch.nn.Module:
     from vcbench.encoders.esm2 import fused
 
     settings = {key: value for key, value in config.items() if key not in ("model_type", "hidden_act")}
-    with torch.device("meta"):
+    with shapes_only():
         model = EsmModel(
             EsmConfig(
                 **settings,

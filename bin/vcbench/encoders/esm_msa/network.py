@@ -20,6 +20,7 @@ from vcbench.encoders.esm_msa import tokens
 from vcbench.encoders.esm_msa.alignments import HOW_TO, Alignment, Alignments
 from vcbench.encoders.esm_msa.selection import RANDOM, select
 from vcbench.encoders.plm.network import Window
+from vcbench.encoders.plm.shapes import shapes_only
 from vcbench.encoders.plm.weights import Official, Weights
 
 if TYPE_CHECKING:
@@ -290,11 +291,10 @@ def full_size(entry: Mapping[str, Any]) -> torch.nn.Module:
 
 def make(config: Mapping[str, Any]) -> torch.nn.Module:
     """Return the network on the meta device: shapes only, no memory."""
-    import torch
 
     from vcbench.encoders.esm_msa.model import MsaTransformer
 
-    with torch.device("meta"):
+    with shapes_only():
         return MsaTransformer(
             **{key: config[key] for key in SIZES},
             max_positions=MAX_COLUMNS,

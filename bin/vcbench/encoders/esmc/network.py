@@ -11,6 +11,7 @@ from vcbench.core import checkpoint as files
 from vcbench.core.errors import InputError
 from vcbench.encoders.esmc import layouts, tokens
 from vcbench.encoders.plm.residue_network import ResidueNetwork
+from vcbench.encoders.plm.shapes import shapes_only
 from vcbench.encoders.plm.weights import Official, Weights
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def make(config: Mapping[str, Any], attention: str = ATTENTION) -> torch.nn.Modu
 
     sizes = {key: config[key] for key in (*SIZES, "intermediate_size")}
     rotary = {"rope_type": "default", "rope_theta": ROTARY_BASE}
-    with torch.device("meta"):
+    with shapes_only():
         return EsmcModel(
             EsmcConfig(
                 **sizes,

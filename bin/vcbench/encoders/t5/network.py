@@ -16,6 +16,7 @@ import numpy as np
 from vcbench.core import checkpoint as files
 from vcbench.core.errors import InputError, ModelError
 from vcbench.encoders.plm.network import Window
+from vcbench.encoders.plm.shapes import shapes_only
 from vcbench.encoders.plm.weights import Official, Weights
 from vcbench.encoders.t5 import tokens
 
@@ -182,7 +183,7 @@ def make(config: Mapping[str, Any], attention: str = "sdpa") -> torch.nn.Module:
 
     keys = (*SIZES, *(key for key in REQUIRED["prott5"] if key != "model_type"))
     settings = {key: config[key] for key in keys}
-    with torch.device("meta"):
+    with shapes_only():
         return T5EncoderModel(
             T5Config(**settings, dropout_rate=0.0, dtype=torch.float32, attn_implementation=attention)
         ).encoder

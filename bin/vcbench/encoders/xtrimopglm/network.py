@@ -15,6 +15,7 @@ from vcbench.core import checkpoint as files
 from vcbench.core.errors import InputError
 from vcbench.encoders.plm import rotary
 from vcbench.encoders.plm.residue_network import ResidueNetwork
+from vcbench.encoders.plm.shapes import shapes_only
 from vcbench.encoders.plm.weights import Official, Weights
 from vcbench.encoders.xtrimopglm import tokens
 
@@ -139,7 +140,7 @@ def make(config: Mapping[str, Any], stored_frequencies: bool = False) -> Encoder
     from vcbench.encoders.xtrimopglm.layers import Encoder, Sizes
 
     sizes = Sizes(**{key: config[key] for key in (*SIZES, "padded_vocab_size", "layernorm_epsilon")})
-    with torch.device("meta"):
+    with shapes_only():
         return Encoder(sizes, torch.empty(sizes.kv_channels // 2), stored_frequencies)
 
 
