@@ -21,7 +21,10 @@ ASSETS = Path(__file__).resolve().parents[3] / "assets"
 OWN = "user"
 OWN_NAME = re.compile(r"[a-z0-9_]+")
 #: Names of the evaluator's own rows in score tables.
-RESERVED_MODELS = ("no_skill", "tech_duplicate", "truth", "shuffled_labels", "predictions")
+RESERVED_MODELS = (
+    "no_skill", "tech_duplicate", "truth", "shuffled_labels", "predictions", "full_vs_full", "noise_free",
+    "interpolated_duplicate", "perfect_copy", "cross_line",
+)  # fmt: skip
 OWN_SUFFIXES = (".h5ad", ".npz")
 
 #: Class and process of the models that are predictions made elsewhere (`--predictions`).

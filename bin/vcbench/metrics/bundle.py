@@ -15,7 +15,7 @@ import numpy as np
 
 from vcbench.core import h5ad
 from vcbench.core.errors import InputError
-from vcbench.metrics import contract, de
+from vcbench.metrics import contract, de, extras
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,15 @@ class FoldTruth:
         (G,) genes whose split-half reliability over perturbations is positive; None before it is known.
     sets
         Positions of the genes of each set of ``--gene-sets`` (pathways), by the name in that file.
+    duplicate_alpha
+        (2, K, G) weights of the first and second half of the first split in the interpolated duplicate; None in a
+        truth read from a file.
     cell_mean
         (G,) mean over all test cells (only `bench_compat`).
     listed, compat_label
         Per perturbation the first <= 20 genes of the compat list, and (K, G) compat DE labels; None when not asked for.
+    extras
+        What metrics outside the default group need.
     """
 
     fold: int
@@ -105,10 +110,12 @@ class FoldTruth:
     log2fc: np.ndarray
     cell_mean: np.ndarray
     significant_first: tuple[np.ndarray, ...] | None = None
+    duplicate_alpha: np.ndarray | None = None
     eligible: np.ndarray | None = None
     sets: Mapping[str, np.ndarray] = field(default_factory=dict)
     listed: tuple[np.ndarray, ...] | None = None
     compat_label: np.ndarray | None = None
+    extras: extras.Extras = field(default_factory=extras.Extras)
 
     @cached_property
     def panel_targets(self) -> np.ndarray:
@@ -146,7 +153,8 @@ class FoldTruth:
         return {}
 
     def gene_set(self, name: str) -> GeneSet:
-        """Return a gene set by name: all, expr, sig, deK, fixed_<name>, each with or without ``_nt``; or listed.
+        """Return a gene set by name: all, expr, sig, deK, fixed_<name>, each with or without ``_nt``; or listed,
+        eligible, top1000ctrl (the genes of highest mean control expression).
 
         ``_nt`` removes the perturbation's target genes before a list is cut to K, so lists stay full where possible.
         """
@@ -171,6 +179,9 @@ class FoldTruth:
             found = list(self.significant)
         elif base == "listed" and self.listed is not None:
             found = list(self.listed)
+        elif base == "top1000ctrl":
+            highest = np.sort(np.argsort(-self.control_all, kind="stable")[:CONTROL_GENES])
+            found = [highest for _ in rows]
         elif base in self._fixed:
             found = [self._fixed[base] for _ in rows]
         else:
@@ -216,6 +227,9 @@ def axis_hash(genes: np.ndarray) -> str:
     return hashlib.sha256("\n".join(genes.tolist()).encode()).hexdigest()
 
 
+#: Size of the gene set of genetic interactions.
+CONTROL_GENES = 1000
+
 _ROW_LAYERS = ("variance", "weights", "weight_profile")
 _VAR_FOLD = ("train_mean", "train_pc1", "expressed", "cell_mean")
 _VAR_SHARED = ("control_a", "control_a_variance", "control_b", "control_b_variance", "control_all")
@@ -255,6 +269,8 @@ def write(bundle: TruthBundle, path: Path | str) -> None:
         layers["compat_label"] = np.concatenate([fold.compat_label for fold in folds])
         facts["compat_listed"] = [[str(g) for g in bundle.genes[index]] for fold in folds for index in fold.listed]
     data = ad.AnnData(X=np.concatenate([fold.profile for fold in folds]), obs=obs, var=var, layers=layers)
+    if stored := extras.to_uns((fold.fold, fold.extras) for fold in folds):
+        data.uns["extras"] = stored
     h5ad.write(data, path, facts)
 
 
@@ -329,6 +345,7 @@ def read(path: Path | str, de_path: Path | str) -> TruthBundle:
             listed=None if listed is None else
             tuple(np.array([position[g] for g in listed[i]], dtype=np.int64) for i in at),
             compat_label=None if listed is None else np.asarray(data.layers["compat_label"])[at],
+            extras=extras.from_uns(data.uns.get("extras"), int(number)),
         ))  # fmt: skip
     return TruthBundle(genes, tuple(folds), var["reliability"].to_numpy(), var["eligible"].to_numpy(), facts)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from vcbench.core.errors import InputError
 from vcbench.core.names import closest
 
 #: Gene sets that do not show in a column name: the metric exists in one form only.
-_UNNAMED_SETS = ("eligible", "listed", "pathways")
+_UNNAMED_SETS = ("eligible", "listed", "pathways", "top1000ctrl", "cells")
 
 #: Stands for every gene set that was chosen in advance (``--fixed-sets``); none are chosen without ``--gene-sets``.
 FIXED = "fixed_nt"
@@ -20,8 +20,14 @@ FIXED = "fixed_nt"
 #: All sets of ``--gene-sets``.
 PATHWAYS = "pathways"
 
+#: Genes of highest control expression, on which doubles are compared with their singles; none without doubles.
+DOUBLES = "top1000ctrl"
+
 #: Gene sets that a truth may or may not have; without them their metrics are absent.
-OPTIONAL_SETS = (FIXED, PATHWAYS)
+OPTIONAL_SETS = (FIXED, PATHWAYS, DOUBLES)
+
+#: Suffix and group of metrics of log-of-mean profiles.
+LOG_OF_MEAN = "lm"
 
 #: Group of the metrics that are always computed.
 DEFAULT = "default"
@@ -44,11 +50,14 @@ class Metric:
     denominator: str
     jackknife: str
     replicate: str
+    base: str
     undefined: tuple[str, ...]
     group: str
     function: str
     cells: bool
     compat_of: str
+    parts: tuple[str, ...] = ()
+    log_of_mean: bool = False
 
     @property
     def compat(self) -> bool:
@@ -60,6 +69,11 @@ class Metric:
         """True for a metric computed over the perturbations of all folds at once."""
         return bool(self.jackknife)
 
+    @property
+    def combined(self) -> bool:
+        """True for a metric over all folds that is computed from the values of other metrics."""
+        return bool(self.parts)
+
     def column(self, gene_set: str) -> str:
         """Return the name of a wide column, e.g. ``dpearson_pm__expr_nt`` or ``gw_nmse``."""
         return self.id if self.compat or gene_set in _UNNAMED_SETS else f"{self.id}__{gene_set}"
@@ -68,7 +82,8 @@ class Metric:
 @cache
 def load(assets: Path = catalogue.ASSETS) -> dict[str, Metric]:
     """Return the metrics by id, in catalogue order; raises :class:`InputError` for an incomplete entry."""
-    metrics = {}
+    metrics: dict[str, Metric] = {}
+    log_of_mean: dict[str, Metric] = {}
     for name, entry in catalogue.load("metrics", assets)["entries"].items():
         try:
             terms = entry.get("terms", {})
@@ -87,15 +102,36 @@ def load(assets: Path = catalogue.ASSETS) -> dict[str, Metric]:
                 denominator=terms.get("denominator", ""),
                 jackknife=terms.get("jackknife", ""),
                 replicate=entry.get("replicate", ""),
+                base=entry.get("base", "train_mean"),
                 undefined=tuple(entry["undefined"]),
                 group=entry.get("group", DEFAULT),
                 function=entry.get("function", ""),
                 cells=entry.get("cells", False),
                 compat_of=entry.get("compat_of", ""),
+                parts=tuple(entry.get("parts", ())),
             )
+            if entry.get("lm", False):
+                log_of_mean[f"{name}_{LOG_OF_MEAN}"] = _log_of_mean(metrics[name])
         except (KeyError, ValueError) as error:
             raise InputError("incomplete metric", where=f"metrics.yml, {name}", found=error) from error
-    return metrics
+    return {**metrics, **log_of_mean}
+
+
+def _log_of_mean(metric: Metric) -> Metric:
+    """Return the metric on log-of-mean profiles, for models that emit cells; cross-fitted and chosen sets left out."""
+    return replace(
+        metric,
+        id=f"{metric.id}_{LOG_OF_MEAN}",
+        title=f"{metric.title} (log of mean)",
+        gene_sets=tuple(name for name in metric.gene_sets if name != FIXED and not name.endswith("_xfit")),
+        headline=(),
+        replicate="",
+        undefined=(*metric.undefined, "no_cells"),
+        group=LOG_OF_MEAN,
+        cells=True,
+        compat_of="",
+        log_of_mean=True,
+    )
 
 
 def groups(metrics: dict[str, Metric]) -> list[str]:
@@ -112,12 +148,13 @@ def chosen(metrics: dict[str, Metric], requested: Sequence[str]) -> dict[str, Me
     return {name: metric for name, metric in metrics.items() if metric.group in (DEFAULT, *requested)}
 
 
-def expand(gene_set: str, fixed: Sequence[str], pathways: bool) -> list[str]:
+def expand(gene_set: str, fixed: Sequence[str], pathways: bool, doubles: bool = False) -> list[str]:
     """Return the gene sets that a name of the catalogue stands for.
 
-    `fixed` are names like ``fixed_hallmark_p53``, `pathways` tells whether there are sets at all.
+    `fixed` are names like ``fixed_hallmark_p53``, `pathways` tells whether there are sets at all, `doubles` whether
+    there are doubles.
     """
-    if gene_set == PATHWAYS and not pathways:
+    if (gene_set == PATHWAYS and not pathways) or (gene_set == DOUBLES and not doubles):
         return []
     return [f"{name}_nt" for name in fixed] if gene_set == FIXED else [gene_set]
 

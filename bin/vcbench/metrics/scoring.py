@@ -450,12 +450,16 @@ def add_tech_duplicate(bundle: TruthBundle, metrics: Mapping[str, Metric], rows:
             score_combination(replace(bundle, folds=truths), predictions, metrics, part, 0, nulls=False)
             for row in part.rows:
                 collected.setdefault(row[:10], []).append(row)
-    for found in collected.values():
-        values = np.array([row[10] for row in found])
-        status = found[0][14]
-        if np.isnan(values).all():
-            status = "few_cells" if status in (contract.OK, "missing_pred", *contract.FLAGS) else status
-        rows.rows.append((*found[0][:10], float(_nanmean(values, 0)), *found[0][11:14], status, *found[0][15:]))
+    rows.rows += [averaged(found) for found in collected.values()]
+
+
+def averaged(found: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
+    """Return the row that stands for rows with the same keys: the mean of their values."""
+    values = np.array([row[10] for row in found])
+    status = found[0][14]
+    if np.isnan(values).all():
+        status = "few_cells" if status in (contract.OK, "missing_pred", *contract.FLAGS) else status
+    return (*found[0][:10], float(_nanmean(values, 0)), *found[0][11:14], status, *found[0][15:])
 
 
 def add_truth_facts(bundle: TruthBundle, rows: Rows) -> None:

@@ -70,6 +70,34 @@ def overestimated_t(group: profiles.Moments, rest: profiles.Moments) -> np.ndarr
         return np.abs((group.mean - rest.mean) / np.sqrt((group.variance + rest.variance) / group.n[:, None]))
 
 
+def overestimated_p(group: profiles.Moments, rest: profiles.Moments) -> np.ndarray:
+    """Return (groups, G) two-sided p values of :func:`overestimated_t` with Welch's degrees of freedom.
+
+    NaN without two cells on either side or without any variance.
+    """
+    from scipy.special import stdtr
+
+    with np.errstate(invalid="ignore", divide="ignore"):
+        one, other, n = group.variance, rest.variance, group.n[:, None]
+        freedom = (n - 1) * (one + other) ** 2 / (one**2 + other**2)
+        return 2 * stdtr(freedom, -overestimated_t(group, rest))
+
+
+def _half_tests(every: profiles.Moments, tests: profiles.Moments, first: profiles.Moments) -> np.ndarray:
+    """Return (2, tests, G) p values of the first and of the second half of each against all other perturbed cells."""
+    pooled = every.pooled()
+    rest = profiles.Moments(pooled.n - tests.n, pooled.total - tests.total, pooled.squares - tests.squares)
+    return np.stack([overestimated_p(half, rest) for half in (first, tests - first)])
+
+
+def _alpha(p: np.ndarray, tested: np.ndarray) -> np.ndarray:
+    """Return (halves, K, G) 1 - p_adj over the tested genes, 0 for others and where there is no test."""
+    alpha = np.zeros(p.shape)
+    for half, k in np.ndindex(p.shape[:2]):
+        alpha[half, k, tested] = np.nan_to_num(1 - de.benjamini_hochberg(p[half, k, tested]))
+    return alpha
+
+
 def weights_from_t(t: np.ndarray) -> np.ndarray:
     """Return (groups, G) weights: |t| min-max scaled over genes, squared, divided by the sum; all equal gives zeros."""
     t = np.where(np.isfinite(t), t, np.nan)
@@ -167,12 +195,14 @@ def build(
             profiles.Wanted(np.where(in_b, len(names), code), len(names) + 1, profiles.DETECTED, squares=False),
             profiles.Wanted(np.where(in_a, n_tests, test_code), n_tests + 1, profiles.LINEAR, squares=False),
             profiles.Wanted(first_code, n_tests, profiles.LINEAR, squares=False),
-            *(profiles.Wanted(half, n_tests, squares=False) for half in half_codes),
+            *(profiles.Wanted(half, n_tests, squares=i == 0) for i, half in enumerate(half_codes)),
         ],
     )
     a, b = halves_of_control[[0]], halves_of_control[[1]]
     all_control = halves_of_control.pooled()
     weights = _weights(every, every[[row[name] for name in tests]], third)
+
+    p_half = _half_tests(every, every[[row[name] for name in tests]], first_halves[0])
 
     log.info("rank-sum tests of %d perturbations", n_tests)
     test_groups = np.full(len(code), -2)
@@ -255,6 +285,7 @@ def build(
             p_adj=p_adj,
             log2fc=fold_change,
             significant_first=tuple(significant_first),
+            duplicate_alpha=_alpha(p_half[:, of], tested),
             sets=on_axis(gene_sets or {}, position),
             cell_mean=every[at].pooled().mean[0],
         )

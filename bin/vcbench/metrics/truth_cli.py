@@ -12,7 +12,7 @@ from vcbench.core import catalogue, cli, h5ad
 from vcbench.core.errors import InputError
 from vcbench.core.hashing import sha256_file
 from vcbench.core.tables import read_tsv
-from vcbench.metrics import bundle, compat, contract, de, gmt, registry, scoring, truth
+from vcbench.metrics import bundle, ceilings, compat, contract, de, gmt, registry, scoring, truth
 
 EPILOG = """Example:
   vcb_truth.py --dataset tp53.h5ad --perturbations tp53.perturbations.tsv --folds tp53.variant.folds.tsv \\
@@ -73,12 +73,12 @@ def write_reference_scores(built: bundle.TruthBundle, path: Path | str, metrics:
     rows = []
     for name, add in (
         (contract.NO_SKILL, lambda r: scoring.add_no_skill(built, metrics, r)),
-        (contract.TECH_DUPLICATE, lambda r: scoring.add_tech_duplicate(built, metrics, r)),
         (contract.TRUTH, lambda r: scoring.add_truth_facts(built, r)),
     ):
         collector = scoring.Rows(facts["dataset"], facts["split"], name)
         add(collector)
         rows += collector.rows
+    rows += ceilings.rows_of(built, metrics)
     header = {name: facts[name] for name in ("dataset", "split", "axis_sha256", "truth_sha256")}
     pq.write_table(scoring.to_table(rows, header), path)
 

@@ -14,6 +14,7 @@ from vcbench.metrics import registry
 from vcbench.stats import (
     accounting,
     agreement,
+    ceilings,
     contrast_table,
     factors,
     families,
@@ -38,7 +39,8 @@ EPILOG = """Example:
 
 Writes leaderboard.tsv, contrasts.tsv, selection.tsv (configurations chosen without looking), ranks.tsv (critical
 differences), agreement.tsv (do metrics and datasets agree), factors.tsv (model x encoder x strategy), families.tsv
-(scaled scores), plan.tsv (every unit with its state and reason), cost.tsv and scores.parquet (every value).
+(scaled scores), ceilings.tsv (what each metric can show here), plan.tsv (every unit with its state and reason),
+cost.tsv and scores.parquet (every value).
 --scores takes the tables of vcb_score.py and the reference tables of vcb_truth.py. The best simple baseline of a metric
 is the baseline model (negative controls left out, models and encoders) with the best value over the test perturbations:
 chosen on the data it is compared on, which favours the baseline, so that a claim to beat it is conservative."""
@@ -49,6 +51,7 @@ __all__ = ["BEST_BASELINE", "CONTRASTS", "LEADERBOARD", "TABLES", "aggregate", "
 TABLES = {
     "leaderboard": LEADERBOARD, "contrasts": CONTRASTS, "selection": selection.SELECTION, "ranks": ranks.RANKS,
     "agreement": agreement.AGREEMENT, "factors": factors.FACTORS, "families": families.FAMILIES,
+    "ceilings": ceilings.CEILINGS,
 }  # fmt: skip
 
 
@@ -72,7 +75,9 @@ def aggregate(
         board, headline = [], {}
         for metric, gene_set in panel.pairs(metrics, held):
             series = one.series(metric, gene_set)
-            board.append(leaderboard.rows(one, metric, gene_set, series))
+            limits = ceilings.build(one, metric, gene_set, series)
+            tables["ceilings"].append(limits.row)
+            board.append(leaderboard.rows(one, metric, gene_set, series, limits))
             tables["contrasts"] += contrast_table.rows(one, metric, gene_set, series, negative)
             if gene_set in metric.headline and not metric.compat:
                 headline[metric.id, gene_set] = (metric, series)

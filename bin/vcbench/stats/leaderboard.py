@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from vcbench.metrics import contract
 from vcbench.metrics.registry import Metric
-from vcbench.stats import bootstrap
+from vcbench.stats import bootstrap, ceilings
+from vcbench.stats.ceilings import Ceilings
 from vcbench.stats.numbers import named, row_statistic, standard_deviation, tidied
 from vcbench.stats.panel import Panel, Series
 from vcbench.stats.scaled import scaled
@@ -18,7 +18,7 @@ LEADERBOARD = (
     "dataset", "split", "model", "encoder", "strategy", "metric", "gene_set", "value", "ci_low", "ci_high", "n",
     "n_expected", "value_imputed", "median", "sd", "n_nan", "reasons", "null_mean", "null_low", "null_high", "ceiling",
     "ceiling_full", "interval", "n_clusters", "n_seeds", "seed_sd", "units_ok", "units_planned",
-    "scaled", "discriminates",
+    "scaled", "discriminates", "ceiling_noise_free", "of_ceiling", "corrected", "drf", "metric_status",
 )  # fmt: skip
 
 
@@ -43,30 +43,19 @@ def null(panel: Panel, metric: Metric, gene_set: str) -> tuple[np.ndarray, np.nd
     return row_statistic(means, np.mean), low, high
 
 
-def ceilings(panel: Panel, metric: Metric, gene_set: str) -> tuple[float, float]:
-    """Return the split-half ceiling and the value of two full-size replicates that follows from it (metrics.md 6.5).
-
-    Correlations step up by Spearman-Brown when positive, squared errors halve; NaN for other metrics.
-    """
-    if metric.jackknife:
-        pair = panel.scores.pairs.get((metric.id, gene_set))
-        at = panel.scores.configurations.get((contract.TECH_DUPLICATE, "none", "none", 0))
-        half = np.nan if pair is None or at is None else float(panel.scores.over_folds[pair, at])
-    else:
-        half = float(panel.duplicate(metric, gene_set).value[0])
-    if metric.replicate == "spearman_brown" and half > 0:
-        return half, 2 * half / (1 + half)
-    if metric.replicate == "halve":
-        return half, half / 2
-    return half, np.nan
+def share(panel: Panel, series: Series, ceiling: float) -> np.ndarray:
+    """Return (M,) value / ceiling, undefined predictions at no skill, never cut at 1; NaN unless the ceiling is > 0."""
+    return np.where(panel.scored, series.imputed, np.nan) / (ceiling if ceiling > 0 else np.nan)
 
 
-def rows(panel: Panel, metric: Metric, gene_set: str, series: Series) -> list[dict[str, Any]]:
-    """Return the rows of one metric and gene set."""
+def rows(
+    panel: Panel, metric: Metric, gene_set: str, series: Series, limits: Ceilings | None = None
+) -> list[dict[str, Any]]:
+    """Return the rows of one metric and gene set; `limits` are its ceilings, built here unless given."""
+    limits = limits or ceilings.build(panel, metric, gene_set, series)
     size = len(panel.plan)
     ci = bootstrap.intervals(series.numerator, series.denominator, panel.groups, panel.weights)
     null_mean, null_low, null_high = null(panel, metric, gene_set)
-    ceiling, ceiling_full = ceilings(panel, metric, gene_set)
     n_expected = panel.expected(panel.plan).sum(1)
     beside = scaled(panel, metric, gene_set, series)
     spread = series.numerator if metric.level == "perturbation" else np.full((size, 0), np.nan)
@@ -75,7 +64,11 @@ def rows(panel: Panel, metric: Metric, gene_set: str, series: Series) -> list[di
         "value_imputed": np.where(panel.scored, series.imputed, np.nan),
         "median": row_statistic(spread, np.median), "sd": row_statistic(spread, standard_deviation, 2),
         "null_mean": null_mean, "null_low": null_low, "null_high": null_high,
-        "ceiling": np.full(size, ceiling), "ceiling_full": np.full(size, ceiling_full),
+        "ceiling": np.full(size, limits.half), "ceiling_full": np.full(size, limits.full),
+        "ceiling_noise_free": np.full(size, limits.noise_free), "drf": np.full(size, limits.drf),
+        "of_ceiling": share(panel, series, limits.half),
+        # a correlation divided by that of a predictor without noise: corrected for attenuation, not cut at 1
+        "corrected": share(panel, series, limits.noise_free if metric.replicate == "spearman_brown" else np.nan),
         "seed_sd": row_statistic(series.seed_values, standard_deviation, 2), "scaled": beside.value,
     }  # fmt: skip
     return [
@@ -86,7 +79,7 @@ def rows(panel: Panel, metric: Metric, gene_set: str, series: Series) -> list[di
             "reasons": ";".join(f"{name}:{count}" for name, count in sorted(series.reasons[m].items())),
             "interval": ci.method[m], "n_clusters": int(ci.n_clusters[m]), "n_seeds": len(planned.seeds),
             "units_ok": planned.units_ok, "units_planned": planned.units, "discriminates": beside.discriminates,
-            **tidied(numbers, m),
+            "metric_status": limits.status, **tidied(numbers, m),
         }
         for m, planned in enumerate(panel.plan)
     ]  # fmt: skip

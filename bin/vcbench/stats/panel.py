@@ -109,10 +109,14 @@ class Panel:
         """(M,) whether a planned combination has any scored unit."""
         return np.array([planned.units_ok > 0 for planned in self.plan], dtype=bool)
 
+    def evaluator(self, model: str, metric: Metric, gene_set: str) -> Series:
+        """Return the rows of an evaluator id, a series of one combination."""
+        of = (model, "none", "none")
+        return self.series(metric, gene_set, [Planned(of, "", (0,), frozenset(self.folds.tolist()), 0, 0)])
+
     def duplicate(self, metric: Metric, gene_set: str) -> Series:
         """Return the split-half ceiling, a series of one combination."""
-        of = (contract.TECH_DUPLICATE, "none", "none")
-        return self.series(metric, gene_set, [Planned(of, "", (0,), frozenset(self.folds.tolist()), 0, 0)])
+        return self.evaluator(contract.TECH_DUPLICATE, metric, gene_set)
 
     def expected(self, plan: Sequence[Planned]) -> np.ndarray:
         """Return (M, K) whether each combination should have a value, given the folds it was planned for."""

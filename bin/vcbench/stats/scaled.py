@@ -18,12 +18,14 @@ MIN_ERRORS = 3.0
 class Scaled:
     """Scaled scores (M,), and whether the metric discriminates: None where base or duplicate is undefined.
 
-    `contributions` (M, K): how much each perturbation moves the scaled score (first order), NaN where absent.
+    `contributions` (M, K): how much each perturbation moves the scaled score (first order), NaN where absent. `errors`:
+    the range r - b in its standard errors, positive in the good direction.
     """
 
     value: np.ndarray
     discriminates: bool | None
     contributions: np.ndarray
+    errors: float = np.nan
 
 
 def scaled(panel: Panel, metric: Metric, gene_set: str, series: Series) -> Scaled:
@@ -43,8 +45,10 @@ def scaled(panel: Panel, metric: Metric, gene_set: str, series: Series) -> Scale
     size, error = float(found.estimate[0]), float(found.standard_error[0])
     if np.isnan(size) or np.isnan(error):
         return Scaled(nothing, None, absent)
-    if not size * (1 if metric.direction == "higher" else -1) > MIN_ERRORS * error:
-        return Scaled(nothing, False, absent)
+    good = size * (1 if metric.direction == "higher" else -1)
+    errors = good / error if error > 0 else np.nan
+    if not good > MIN_ERRORS * error:
+        return Scaled(nothing, False, absent, errors)
     above = series.imputed_numerator - low
     weight = np.where(np.isnan(above), np.nan, denominator)
     value = np.where(panel.scored, bootstrap.ratio(above, weight) / size, np.nan)
@@ -53,4 +57,4 @@ def scaled(panel: Panel, metric: Metric, gene_set: str, series: Series) -> Scale
         numerator_part = (above - value[:, None] * size * weight) / np.nansum(weight, 1)[:, None]
     known = ~np.isnan(gain[0]) & ~np.isnan(denominator)
     range_part = np.where(known, gain[0] - size * denominator, 0.0) / np.where(known, denominator, 0.0).sum()
-    return Scaled(value, True, (numerator_part - value[:, None] * range_part) / size)
+    return Scaled(value, True, (numerator_part - value[:, None] * range_part) / size, errors)

@@ -1,0 +1,162 @@
+"""Ceilings and positive controls against closed forms (metrics.md 4.8, 6.5, 10.5)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from vcbench.core.errors import InputError
+from vcbench.metrics import ceilings, contract, registry, scoring, truth
+from vcbench.metrics.bundle import TruthBundle
+from vcbench.metrics.profiles import Moments
+
+METRICS = registry.chosen(registry.load(), [])
+SEEDS = 5
+
+
+def bundle_of(*folds, eligible=None):
+    genes = folds[0].profile.shape[1]
+    eligible = np.ones(genes, dtype=bool) if eligible is None else eligible
+    folds = tuple(replace(fold, eligible=eligible) for fold in folds)
+    names = np.array([f"g{i}" for i in range(genes)], dtype=object)
+    return TruthBundle(names, folds, np.ones(genes), eligible, {"dataset": "d", "split": "s"})
+
+
+def measured(make_fold, rng, k=12, g=400, n=60, signal=0.3, noise=0.5, number=1):
+    """A fold whose profiles are means of n cells with known signal and noise, and its halves."""
+    effect = rng.normal(0, signal, (k, g))
+    halves = effect + rng.normal(0, noise / np.sqrt(n / 2), (2, SEEDS, k, g))
+    # the two halves of one split make up the profile; the splits share it only approximately
+    halves[:, 1:] = halves[:, :1]
+    return make_fold(
+        halves[:, 0].mean(0), fold=number, ids=tuple(f"V{number}{i:02d}" for i in range(k)), n_cells=np.full(k, n),
+        n_first=np.full(k, n // 2), first_half=halves[0], variance=np.full((k, g), noise**2 / n),
+        train_mean=rng.normal(0, 0.01, g), duplicate_alpha=np.ones((2, k, g)),
+    )  # fmt: skip
+
+
+def table(rows):
+    return {(row[3], row[2], row[7], row[8], row[9]): row for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("half", "replicate", "full", "free"),
+    [(0.5, "spearman_brown", 2 / 3, (2 / 3) ** 0.5), (1.0, "spearman_brown", 1, 1), (0.04, "halve", 0.02, 0.01),
+     (-0.1, "spearman_brown", np.nan, np.nan), (0.9, "", np.nan, np.nan), (np.nan, "halve", np.nan, np.nan)],
+)  # fmt: skip
+def test_step_up_by_hand(half, replicate, full, free):
+    np.testing.assert_allclose(ceilings.step_up(half, replicate), (full, free))
+
+
+def test_full_size_rows_are_what_two_real_replicates_and_a_noise_free_prediction_score(make_fold, compare, rng):
+    effect = rng.normal(0, 0.3, (40, 2000))
+
+    def sample(n):
+        return effect + rng.normal(0, 0.5 / np.sqrt(n), effect.shape)
+
+    first, second, full = sample(30), sample(30), sample(60)
+    fold = make_fold((first + second) / 2, n_cells=np.full(40, 60), n_first=np.full(40, 30),
+                     first_half=np.stack([first]), variance=np.full(effect.shape, 0.25 / 60))  # fmt: skip
+    bundle = bundle_of(fold)
+    rows = table(ceilings.rows_of(bundle, METRICS))
+    for metric in ("dpearson_ctrl", "mse"):
+        one = rows[contract.FULL_VS_FULL, 0, "", metric, "expr_nt"][10]
+        free = rows[contract.NOISE_FREE, 0, "", metric, "expr_nt"][10]
+        score = scoring.function_of(METRICS[metric])
+        assert one == pytest.approx(score(compare(fold, full), "expr_nt").values.mean(), rel=0.02)
+        assert free == pytest.approx(score(compare(fold, effect), "expr_nt").values.mean(), rel=0.02)
+    assert (contract.FULL_VS_FULL, 0, "", "c_acc", "expr_nt") not in rows  # nothing follows for ranks
+
+
+def test_ceiling_of_pure_noise_is_undefined_with_a_reason_not_zero(make_fold, rng):
+    fold = measured(make_fold, rng, signal=0.0, g=3000)
+    # no effect and independent halves, made to disagree slightly
+    fold = replace(fold, first_half=np.stack([-fold.profile + 1e-3 * rng.normal(size=fold.profile.shape)] * SEEDS))
+    rows = table(ceilings.rows_of(bundle_of(fold), METRICS))
+    row = rows[contract.FULL_VS_FULL, 0, "", "dpearson_ctrl", "expr_nt"]
+    assert np.isnan(row[10])
+    assert row[14] == ceilings.NO_SIGNAL
+
+
+def test_genewise_reliability_is_signal_over_signal_and_noise(make_fold, rng):
+    k, g = 400, 60
+    signal = np.linspace(0, 1.5, g)
+    folds = []
+    for number in (1, 2):
+        profile = number + rng.normal(size=(k, g)) * signal + rng.normal(0, 0.7, (k, g))  # folds differ: centred away
+        folds.append(make_fold(profile, fold=number, variance=np.full((k, g), 0.49)))
+    expected = (signal**2 / (signal**2 + 0.49)).mean()
+    assert ceilings.genewise_reliability(bundle_of(*folds)) == pytest.approx(expected, abs=0.015)
+    few = bundle_of(make_fold(rng.normal(size=(2, g))))
+    assert np.isnan(ceilings.genewise_reliability(few))
+
+
+def test_welch_p_with_an_overestimated_rest_agrees_with_scipy(rng):
+    group, rest = rng.normal(0.3, 1, (12, 8)), rng.normal(0, 2, (90, 8))
+
+    def moments(x):
+        return Moments(np.array([len(x)], dtype=float), x.sum(0)[None], (x**2).sum(0)[None])
+
+    found = truth.overestimated_p(moments(group), moments(rest))[0]
+    expected = stats.ttest_ind_from_stats(
+        group.mean(0), group.std(0, ddof=1), 12, rest.mean(0), rest.std(0, ddof=1), 12, equal_var=False
+    ).pvalue
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+def test_interpolated_duplicate_lies_between_train_mean_and_half(make_fold, rng):
+    fold = measured(make_fold, rng)
+    alpha = rng.random((2, *fold.profile.shape))
+    alpha[:, :, :5] = 0
+    fold = replace(fold, duplicate_alpha=alpha)
+    first, second = (half.profile for half in scoring.half_truths(fold, 0))
+    for side, half in enumerate((first, second)):
+        found = ceilings.interpolated(fold, side).mean
+        np.testing.assert_allclose(found, alpha[side] * half + (1 - alpha[side]) * fold.train_mean)
+        np.testing.assert_array_equal(found[:, :5], np.tile(fold.train_mean[:5], (len(found), 1)))
+    with pytest.raises(InputError, match="interpolated"):
+        ceilings.interpolated(replace(fold, duplicate_alpha=None), 0)
+
+
+def test_interpolated_rows_at_both_ends_of_alpha(make_fold, rng):
+    """alpha = 1 is the technical duplicate of that split, alpha = 0 the training mean against a half."""
+    fold = measured(make_fold, rng)
+    key = (1, "V103", "mse", "expr_nt")
+    ends = {}
+    for alpha in (0.0, 1.0):
+        bundle = bundle_of(replace(fold, duplicate_alpha=np.full((2, *fold.profile.shape), alpha)))
+        rows = table(ceilings.rows_of(bundle, METRICS))
+        ends[alpha] = rows[(contract.INTERPOLATED_DUPLICATE, *key)][10]
+        duplicate = rows[(contract.TECH_DUPLICATE, *key)][10]
+    assert ends[1.0] == pytest.approx(duplicate)
+    halves = [half.profile[3] for half in scoring.half_truths(fold, 0)]
+    assert ends[0.0] == pytest.approx(np.mean([((half - fold.train_mean) ** 2).mean() for half in halves]))
+
+
+def test_perfect_copy_attains_the_optimum_but_for_the_noise_of_two_controls(make_fold, rng):
+    fold = measured(make_fold, rng)
+    rows = table(ceilings.rows_of(bundle_of(fold), METRICS))
+
+    def value(metric, gene_set="expr_nt", perturbation="V103", number=1):
+        return rows[contract.PERFECT_COPY, number, perturbation, metric, gene_set][10]
+
+    assert value("mse") == 0
+    assert value("c_acc") == value("dpearson_pm") == pytest.approx(1)
+    assert value("dpearson_ctrl") == pytest.approx(1)
+    assert value("gw_pearson_wf", "eligible", "", 0) == pytest.approx(1)
+    assert value("nmse_ctrl", perturbation="") <= 0
+    apart = replace(fold, control_a=rng.normal(0, 0.1, fold.profile.shape[1]))
+    rows = table(ceilings.rows_of(bundle_of(apart), METRICS))
+    assert value("dpearson_ctrl") < 0.99
+    assert value("dpearson_pm") == pytest.approx(1)
+
+
+def test_cross_fitted_lists_have_no_ceiling(make_fold, rng):
+    fold = measured(make_fold, rng)
+    fold = replace(fold, significant_first=fold.significant)
+    rows = ceilings.rows_of(bundle_of(fold), METRICS)
+    assert rows
+    assert not any(row[9].endswith("_xfit") for row in rows)
