@@ -12,8 +12,6 @@ from vcbench.metrics import contract
 from vcbench.metrics.bundle import FoldTruth
 from vcbench.metrics.comparison import Comparison, Outcome, Predicted, flags, reasons
 
-#: Size of the gene set: genes of highest mean control expression.
-N_GENES = 1000
 #: Subsets of two genes of the Theil-Sen estimate, and the state they are drawn with.
 MAX_SUBSETS, RANDOM_STATE = 10_000, 1000
 #: False discovery proportions at which the true positive rate is given.
@@ -97,7 +95,7 @@ class Deltas:
 
 def top_genes(truth: FoldTruth) -> np.ndarray:
     """Return the genes of highest mean control expression (sorted): the gene set ``top1000ctrl``."""
-    return np.sort(np.argsort(-truth.control_all, kind="stable")[:N_GENES])
+    return truth.gene_set("top1000ctrl").index[0] if truth.ids else np.array([], dtype=np.int64)
 
 
 def observed(truth: FoldTruth) -> Deltas:

@@ -11,16 +11,23 @@ import numpy as np
 
 from vcbench.core import seeds
 from vcbench.metrics import (
+    cell_space,
     compat,
     contract,
+    de_sets,
     delta,
     direction,
     discrimination,
+    distribution,
     errors,
     genewise,
+    interactions,
     magnitude,
+    panels,
     recovery,
     registry,
+    spread,
+    vcc,
 )
 from vcbench.metrics.bundle import FoldTruth, TruthBundle, fixed_name
 from vcbench.metrics.comparison import Comparison, Outcome, Predicted
@@ -31,8 +38,9 @@ if TYPE_CHECKING:
 
 #: Modules that hold the functions named in assets/metrics.yml. A new metric is an entry there and a function in one.
 MODULES: dict[str, ModuleType] = {
-    "compat": compat, "delta": delta, "direction": direction, "discrimination": discrimination, "errors": errors,
-    "genewise": genewise, "magnitude": magnitude, "recovery": recovery,
+    "compat": compat, "de_sets": de_sets, "delta": delta, "direction": direction, "discrimination": discrimination,
+    "distribution": distribution, "errors": errors, "genewise": genewise, "interactions": interactions,
+    "magnitude": magnitude, "panels": panels, "recovery": recovery, "spread": spread, "vcc": vcc,
 }  # fmt: skip
 
 
@@ -143,6 +151,9 @@ def statuses(outcome: Outcome, predicted: Predicted) -> np.ndarray:
     """Return (K,) statuses: what the truth excludes comes first, so that it is excluded for every model alike."""
     status = np.where(outcome.flag != "", outcome.flag, contract.OK).astype(object)
     status[outcome.constant_prediction] = "const_pred"
+    if outcome.prediction_reason is not None:
+        other = outcome.prediction_reason != ""
+        status[other] = outcome.prediction_reason[other]
     status[predicted.n_cells == 0] = "missing_pred"
     excluded = outcome.truth_reason != ""
     status[excluded] = outcome.truth_reason[excluded]
@@ -153,6 +164,8 @@ def _defined(outcome: Outcome, pairs: np.ndarray) -> np.ndarray:
     """Return the values with those of excluded truths and of undefined predictions as NaN."""
     values = np.where((outcome.truth_reason != "")[pairs], np.nan, outcome.values)
     values[outcome.constant_prediction, 0] = np.nan
+    if outcome.prediction_reason is not None:
+        values[outcome.prediction_reason != "", 0] = np.nan
     return values
 
 
@@ -163,13 +176,41 @@ def _wanted(bundle: TruthBundle, metrics: Mapping[str, Metric]) -> list[tuple[Me
         (metric, name)
         for metric in metrics.values()
         for gene_set in metric.gene_sets
-        for name in registry.expand(gene_set, fixed, bool(bundle.folds[0].sets))
+        for name in registry.expand(gene_set, fixed, bool(bundle.folds[0].sets), has_doubles(bundle))
     ]
 
 
 def reported(bundle: TruthBundle, metrics: Mapping[str, Metric]) -> list[tuple[Metric, str]]:
     """Return the pairs of :func:`_wanted` that are reported: terms are left out."""
     return [(metric, gene_set) for metric, gene_set in _wanted(bundle, metrics) if metric.level != "term"]
+
+
+def has_doubles(bundle: TruthBundle) -> bool:
+    """Return whether the truth was prepared for genetic interactions and any test perturbation is a double."""
+    return any(fold.extras.doubles is not None and len(fold.extras.doubles.row) for fold in bundle.folds)
+
+
+def log_of_mean(comparison: Comparison) -> Comparison:
+    """Return the comparison on log-of-mean profiles; predictions without cells become missing (`no_cells`)."""
+    truth, predicted = comparison.truth, comparison.predicted
+    lm = truth.extras.log_of_mean
+    mean = np.full(predicted.mean.shape, np.nan) if predicted.cells is None else predicted.cells.log_of_mean.copy()
+    mean[distribution.profile_only(comparison) != ""] = np.nan
+    return replace(
+        comparison,
+        truth=replace(
+            truth, profile=lm.profile, control_a=lm.control_a, control_b=lm.control_b, train_mean=lm.train_mean
+        ),
+        predicted=replace(predicted, mean=mean),
+    )
+
+
+def _outcome(metric: Metric, comparison: Comparison, base: str, of_means: Comparison | None) -> Outcome:
+    """Return the outcome of a metric fold by fold, on log-of-mean profiles where it says so."""
+    if not metric.log_of_mean or of_means is None:
+        return function_of(metric)(comparison, base)
+    outcome = function_of(metric)(of_means, base)
+    return replace(outcome, prediction_reason=distribution.profile_only(comparison))
 
 
 def view(fold: FoldTruth, gene_set: str) -> tuple[FoldTruth, str]:
@@ -210,15 +251,18 @@ def score_combination(
     for fold in folds:
         comparison = Comparison(fold, predictions[fold.fold], pairs[fold.fold])
         crossed = None if fold.significant_first is None else replace(comparison, truth=fold.cross_fit)
+        of_means = None if fold.extras.log_of_mean is None else log_of_mean(comparison)
         for metric, gene_set in wanted:
             if not _by_fold(metric):
                 continue
             truth, base = view(fold, gene_set)
-            outcome = function_of(metric)(comparison if crossed is None or truth is fold else crossed, base)
+            outcome = _outcome(metric, comparison if crossed is None or truth is fold else crossed, base, of_means)
             found = _defined(outcome, comparison.pairs)
             values.setdefault((metric.id, gene_set), []).append(found)
             status = statuses(outcome, comparison.predicted)
             for k, name in enumerate(fold.ids):
+                if status[k] == contract.NOT_APPLICABLE:
+                    continue
                 keep = status[k] == contract.OK or status[k] in contract.FLAGS
                 rows.add(
                     fold.fold, name, metric.id, set_name(bundle, gene_set), found[k, 0] if keep else np.nan,
@@ -230,7 +274,9 @@ def score_combination(
     if nulls:
         _add_fold_nulls(bundle, rows, wanted, values, len(folds))
     for metric, gene_set in wanted:
-        if metric.over_folds:
+        if metric.combined:
+            _add_combined(rows, folds, predictions, metric, gene_set, values)
+        elif metric.over_folds:
             _add_over_folds(bundle, rows, folds, predictions, pairs, metric, gene_set)
 
 
@@ -285,12 +331,16 @@ def _add_over_folds(
     """Add a metric over perturbations: its value, the jack-knife terms of its perturbations and its null."""
     name = metric.function.split(".")[1]
     present, true, predicted, number, names, shuffled = [], [], [], [], [], []
+    why: dict[tuple[int, str], str] = {}
     for fold in folds:
         p = predictions[fold.fold]
-        of_truth, of_prediction = genewise.features(name, fold, p.mean, gene_set, bundle.eligible)
-        usable = fold.n_cells >= contract.MIN_CELLS_PROFILE
-        usable &= ~np.isnan(of_truth).any(axis=1)
-        both = usable & (p.n_cells > 0)
+        of_truth, of_prediction = _features(name, fold, p, gene_set, bundle.eligible)
+        usable = _usable(fold, of_truth)
+        there = (p.n_cells > 0) & ~np.isnan(of_prediction).any(axis=1)
+        both = usable & there
+        for k, perturbation in enumerate(fold.ids):
+            absent = "no_cells" if metric.cells and p.n_cells[k] else "missing_pred"
+            why[fold.fold, perturbation] = absent if usable[k] else _why_not(metric, fold, k)
         present.append(both)
         true.append(of_truth[both])
         predicted.append(of_prediction[both])
@@ -302,10 +352,12 @@ def _add_over_folds(
     result = function_of(metric)(np.concatenate(true), np.concatenate(predicted), folds_of)
     cells_true = sum(int(fold.n_cells[both].sum()) for fold, both in zip(folds, present, strict=True))
     cells_pred = sum(int(predictions[f.fold].n_cells[both].sum()) for f, both in zip(folds, present, strict=True))
-    expected = sum(int((f.n_cells >= contract.MIN_CELLS_PROFILE).sum()) for f in bundle.folds)
+    expected = _expected(bundle, name, gene_set)
     status = result.status
     if status == contract.OK and len(names) < expected:
         status = "missing_pred"  # the value stands, over fewer perturbations
+    if not names and metric.cells and "no_cells" in why.values():
+        status = "no_cells"
     rows.add(
         contract.ALL_FOLDS, "", metric.id, gene_set, result.value, result.n_genes, cells_true, cells_pred, status,
         len(names), len(folds),
@@ -313,11 +365,9 @@ def _add_over_folds(
     terms = dict(zip(zip(folds_of.tolist(), names, strict=True), result.terms.tolist(), strict=True))
     for fold in folds:
         for k, name in enumerate(fold.ids):
-            known = (fold.fold, name) in terms
-            if known:
-                reason = result.status
-            else:
-                reason = "few_cells" if fold.n_cells[k] < contract.MIN_CELLS_PROFILE else "missing_pred"
+            reason = result.status if (fold.fold, name) in terms else why[fold.fold, name]
+            if reason == contract.NOT_APPLICABLE:
+                continue
             rows.add(
                 fold.fold, name, metric.jackknife, gene_set, terms.get((fold.fold, name), np.nan), result.n_genes,
                 fold.n_cells[k], predictions[fold.fold].n_cells[k], reason,
@@ -332,6 +382,74 @@ def _add_over_folds(
             contract.ALL_FOLDS, f"permutation_{column:02d}", metric.id, gene_set, value.value, value.n_genes,
             n_perturbations=len(which), n_folds=len(folds), status=value.status, model=null,
         )  # fmt: skip
+
+
+def _features(
+    name: str, fold: FoldTruth, predicted: Predicted, gene_set: str, eligible: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (K, F) features of truth and prediction of a metric over perturbations."""
+    if name in panels.FEATURES:
+        return panels.FEATURES[name](fold, predicted, gene_set)
+    return genewise.features(name, fold, predicted.mean, gene_set, eligible)
+
+
+def _usable(fold: FoldTruth, of_truth: np.ndarray) -> np.ndarray:
+    """Return (K,) which perturbations the truth allows in a metric over perturbations."""
+    return (fold.n_cells >= contract.MIN_CELLS_PROFILE) & ~np.isnan(of_truth).any(axis=1)
+
+
+def _why_not(metric: Metric, fold: FoldTruth, k: int) -> str:
+    """Return why the truth leaves a perturbation out of a metric over perturbations."""
+    if metric.gene_sets == (registry.DOUBLES,):
+        doubles = fold.extras.doubles
+        at = np.flatnonzero(doubles.row == k)
+        if not len(at):
+            return contract.NOT_APPLICABLE
+        if doubles.first[at[0]] < 0 or doubles.second[at[0]] < 0:
+            return "no_single"
+    return "few_cells"
+
+
+def _expected(bundle: TruthBundle, name: str, gene_set: str) -> int:
+    """Return the number of perturbations the truth allows in a metric over perturbations."""
+    return sum(
+        int(_usable(f, _features(name, f, train_mean_prediction(f), gene_set, bundle.eligible)[0]).sum())
+        for f in bundle.folds
+    )
+
+
+def _add_combined(
+    rows: Rows, folds: list[FoldTruth], predictions: Mapping[int, Predicted], metric: Metric, gene_set: str,
+    values: Mapping[Any, list[np.ndarray]],
+) -> None:  # fmt: skip
+    """Add a metric of the values of others over all folds: its value, jack-knife terms and null."""
+    function = function_of(metric)
+    parts = np.stack([np.concatenate(values[part, gene_set]) for part in metric.parts], axis=2)
+    baseline = np.concatenate([fold.extras.vcc.baseline for fold in folds])
+    names = [(fold.fold, name) for fold in folds for name in fold.ids]
+    n_true = np.concatenate([fold.n_cells for fold in folds])
+    n_pred = np.concatenate([predictions[fold.fold].n_cells for fold in folds])
+    n_genes = len(folds[0].expressed)
+    known = ~np.isnan(parts[:, 0]).any(axis=1)
+    value = function(parts[:, 0], baseline)
+    status = contract.OK if not np.isnan(value) else "no_cells" if (n_pred > 0).any() else "missing_pred"
+    rows.add(contract.ALL_FOLDS, "", metric.id, gene_set, value, n_genes, int(n_true[known].sum()),
+             int(n_pred[known].sum()), status, int(known.sum()), len(folds))  # fmt: skip
+    k = len(names)
+    for row, (fold, name) in enumerate(names):
+        left = np.arange(k) != row
+        term = value + (k - 1) * (value - function(parts[left, 0], baseline[left])) if k > 1 else np.nan
+        few = n_true[row] < contract.MIN_CELLS_PROFILE
+        reason = "few_cells" if few else "missing_pred" if not n_pred[row] else status
+        reason = "single_pert" if reason == contract.OK and np.isnan(term) else reason
+        rows.add(fold, name, metric.jackknife, gene_set, term if reason == contract.OK else np.nan, n_genes,
+                 n_true[row], n_pred[row], reason)  # fmt: skip
+    null = f"{contract.SHUFFLED_LABELS}:{rows.model}"
+    for column in range(1, parts.shape[1]):
+        found = function(parts[:, column], baseline)
+        rows.add(contract.ALL_FOLDS, f"permutation_{column:02d}", metric.id, gene_set, found, n_genes,
+                 n_perturbations=k, n_folds=len(folds), model=null,
+                 status=status if np.isnan(found) else contract.OK)  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -352,27 +470,46 @@ def add_no_skill(bundle: TruthBundle, metrics: Mapping[str, Metric], rows: Rows)
     for metric, gene_set in _wanted(bundle, metrics):
         name = set_name(bundle, gene_set)
         if metric.over_folds:
-            n_genes = _n_features(bundle, gene_set)
-            expected = sum(int((f.n_cells >= contract.MIN_CELLS_PROFILE).sum()) for f in bundle.folds)
+            function = "" if metric.combined else metric.function.split(".")[1]
+            n_genes = 1 if metric.combined or function in panels.FEATURES else _n_features(bundle, gene_set)
+            allowed = [
+                f.n_cells >= contract.MIN_CELLS_PROFILE if metric.combined else
+                _usable(f, _features(function, f, train_mean_prediction(f), gene_set, bundle.eligible)[0])
+                for f in bundle.folds
+            ]  # fmt: skip
+            expected = sum(int(found.sum()) for found in allowed)
             rows.add(contract.ALL_FOLDS, "", metric.id, name, float(metric.no_skill), n_genes, n_perturbations=expected,
                      n_folds=len(bundle.folds))  # fmt: skip
-            for fold in bundle.folds:
+            for fold, usable in zip(bundle.folds, allowed, strict=True):
                 for k, perturbation in enumerate(fold.ids):
-                    few = fold.n_cells[k] < contract.MIN_CELLS_PROFILE
-                    rows.add(fold.fold, perturbation, metric.jackknife, name, np.nan if few else float(metric.no_skill),
-                             n_genes, fold.n_cells[k], status="few_cells" if few else contract.OK)  # fmt: skip
+                    reason = "" if usable[k] else _why_not(metric, fold, k)
+                    if reason == contract.NOT_APPLICABLE:
+                        continue
+                    rows.add(fold.fold, perturbation, metric.jackknife, name,
+                             np.nan if reason else float(metric.no_skill), n_genes, fold.n_cells[k],
+                             status=reason or contract.OK)  # fmt: skip
             continue
         if not _by_fold(metric):
             continue
         for fold in bundle.folds:
             pairs = np.arange(len(fold.ids))[:, None]
             truth, base = view(fold, gene_set)
-            outcome = function_of(metric)(Comparison(truth, train_mean_prediction(fold), pairs), base)
+            without = Comparison(truth, train_mean_prediction(fold), pairs)
+            outcome = _outcome(metric, without, base, log_of_mean_baseline(without) if metric.log_of_mean else None)
             baseline = _no_skill(metric, base, truth, outcome)
             for k, perturbation in enumerate(fold.ids):
                 reason = outcome.truth_reason[k]
+                if reason == contract.NOT_APPLICABLE:
+                    continue
                 rows.add(fold.fold, perturbation, metric.id, name, np.nan if reason else baseline[k],
                          outcome.n_genes[k], truth.n_cells[k], status=reason or contract.OK)  # fmt: skip
+
+
+def log_of_mean_baseline(comparison: Comparison) -> Comparison:
+    """Return the comparison on log-of-mean profiles with the training mean of these profiles as prediction."""
+    found = log_of_mean(comparison)
+    k = len(found.truth.ids)
+    return replace(found, predicted=replace(found.predicted, mean=np.tile(found.truth.train_mean, (k, 1))))
 
 
 def _n_features(bundle: TruthBundle, gene_set: str) -> int:
@@ -395,6 +532,9 @@ def _no_skill(metric: Metric, gene_set: str, fold: FoldTruth, outcome: Outcome) 
     n = len(fold.ids)
     if metric.no_skill == "train_mean":
         return outcome.values[:, 0]
+    if metric.no_skill == "control_cells":
+        controls = replace(train_mean_prediction(fold), cells=cell_space.control_prediction(fold))
+        return function_of(metric)(Comparison(fold, controls, np.arange(n)[:, None]), gene_set).values[:, 0]
     if metric.no_skill == "denominator":
         return delta.effect(fold, gene_set)
     if metric.no_skill == "prevalence":
