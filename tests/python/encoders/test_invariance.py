@@ -1,8 +1,7 @@
 """What must hold for every encoder with a network, whatever its family (specs: plm_encoders.md 1.3, 1.5, 7.8.3).
 
 Batches, padding, order, windows and pooling are those of `plm.encoder`; a family that lets one of them leak into its
-vectors fails here. A new family needs a line in WRITERS. Encoders that differ in their sizes only run the same code on
-the same small checkpoint, so the first of them stands for all.
+vectors fails here. The encoders are those of `kinds`.
 """
 
 from __future__ import annotations
@@ -10,34 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import make_esm2
+import kinds
 import make_esm_msa
-import make_esmc
-import make_t5
-import make_xtrimopglm
 import numpy as np
 import pytest
 import torch
+from kinds import ENTRIES
 
-from vcbench.core.catalogue import load
 from vcbench.encoders import base
 
-_KINDS = {
-    (entry["family"], entry.get("tokens"), entry.get("module")): name
-    for name, entry in reversed(load("encoders")["entries"].items())
-    if "family" in entry
-}
-ENTRIES = {name: load("encoders")["entries"][name] for name in sorted(_KINDS.values())}
 VECTORS = [name for name, entry in ENTRIES.items() if "pooling" in entry["settings"]]
-
-#: Small checkpoints in the official layout, by family.
-WRITERS: dict[str, Callable[[Path, str], object]] = {
-    "esm2": lambda folder, name: make_esm2.write(folder),
-    "esm_msa": lambda folder, name: make_esm_msa.write(folder),
-    "esmc": lambda folder, name: make_esmc.write(folder),
-    "t5": lambda folder, name: make_t5.write(folder, name),
-    "xtrimopglm": lambda folder, name: make_xtrimopglm.write(folder),
-}
 
 LENGTHS = (30, 47, 90)
 NAMES = ("A1C", "M11A", "C2W;M11A", "D3D", "")
@@ -48,8 +29,8 @@ LONG, TILE, POSITION = 90, (50, 90), 75
 def weights(tmp_path_factory) -> Path:
     """A folder above small checkpoints; encoders that share official files share the folder."""
     root = tmp_path_factory.mktemp("weights")
-    for name, entry in ENTRIES.items():
-        WRITERS[entry["family"]](root / entry["weights"]["folder"], name)
+    for name in ENTRIES:
+        kinds.write(name, root)
     return root
 
 
