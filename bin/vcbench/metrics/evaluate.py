@@ -25,6 +25,7 @@ from vcbench.metrics import (
     gmt,
     predictions,
     registry,
+    score,
     scoring,
     truth,
     truth_cli,
@@ -63,7 +64,7 @@ explains them."""
 
 def build_truth(
     test: Source, train: Source, genes: Sequence[str], targets: Mapping[str, Sequence[str]], facts: dict[str, Any],
-    options: Any, target_sum: float, list_name: str,
+    options: Any, target_sum: float, list_name: str, groups: Sequence[str] = (),
 ) -> bundle.TruthBundle:  # fmt: skip
     """Return the truth bundle of one fold: control half A is the truth file's, half B the training file's."""
     gene_sets, fixed = gmt.choose(options.gene_sets, options.fixed_sets)
@@ -79,7 +80,7 @@ def build_truth(
         stored = {name: test.reader.uns(name) for name in compat.UNS_KEYS}
         lists = compat.stored_lists({name: of for name, of in stored.items() if of is not None}, str(test.path))
     return truth.build(cells, [truth.Roles(FOLD, train.ids, test.ids)], targets, facts, options.seed, list_name,
-                       gene_sets, fixed, lists)[0]  # fmt: skip
+                       gene_sets, fixed, lists, groups)[0]  # fmt: skip
 
 
 def parse(argv: Sequence[str]) -> Any:
@@ -117,7 +118,9 @@ def parse(argv: Sequence[str]) -> Any:
     )  # fmt: skip
     parser.add_argument("--assets", type=Path, default=catalogue.ASSETS, help="folder of metrics.yml")
     options = parser.parse_args(argv)
-    if options.bench_compat_de_list and not options.bench_compat:
+    if options.bench_compat_de_list and registry.BENCH_COMPAT not in registry.requested(
+        options.metrics, options.bench_compat
+    ):
         raise InputError("has no effect without --bench-compat", where="--bench-compat-de-list",
                          found=options.bench_compat_de_list)  # fmt: skip
     return options
@@ -126,8 +129,9 @@ def parse(argv: Sequence[str]) -> Any:
 def main(argv: Sequence[str]) -> None:
     """Run the command line."""
     options = parse(argv)
-    list_name = compat.check_list(options.bench_compat_de_list or compat.DE_LISTS[0]) if options.bench_compat else ""
-    wanted = [*options.metrics, *(["bench_compat"] if options.bench_compat else [])]
+    wanted = registry.requested(options.metrics, options.bench_compat)
+    compat_list = options.bench_compat_de_list or compat.DE_LISTS[0]
+    list_name = compat.check_list(compat_list) if registry.BENCH_COMPAT in wanted else ""
     metrics = registry.chosen(registry.load(options.assets), wanted)
     gmt.choose(options.gene_sets, options.fixed_sets)  # a wrong file is said before the cells are read
     table = read_tsv(options.perturbations, ("perturbation", "gene")) if options.perturbations else None
@@ -150,8 +154,9 @@ def main(argv: Sequence[str]) -> None:
     hashes = {option: sha256_file(path) for option, path in files.items()}
     facts = {"dataset": DATASET, "split": SPLIT, "inputs": {option[2:]: value for option, value in hashes.items()}}
 
-    built = build_truth(test, train, genes, targets, facts, options, total, list_name)
-    found = predictions.summarise_stored(predicted.reader, predicted.labels, built.genes)
+    built = build_truth(test, train, genes, targets, facts, options, total, list_name, wanted)
+    of_cells = any(metric.cells for metric in metrics.values())
+    found = predictions.summarise_stored(predicted.reader, predicted.labels, built.genes, of_cells)
     tables = score_all(built, found, metrics, options.seed)
     rows = [row for part in tables.values() for row in part]
     header = {
@@ -185,7 +190,9 @@ def score_all(
     ones = np.ones(len(fold.ids), dtype=np.int64)
     control = np.tile(fold.control_b, (len(fold.ids), 1))
     scored = {
-        OWN: scoring.align(fold, found.ids, found.mean, found.variance, found.n_cells),
+        OWN: score.with_cells(
+            scoring.align(fold, found.ids, found.mean, found.variance, found.n_cells), fold, found, built.facts["seed"]
+        ),
         "train_mean": scoring.train_mean_prediction(fold),
         "no_change": scoring.align(fold, fold.ids, control, None, ones),
     }

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 class PredictedProfiles:
     """Profiles predicted for perturbations `ids`: `mean` (K, G), `n_cells` and, for cells, `variance` of the mean.
 
-    `absent` are perturbations the model declared it cannot predict, with its reason.
+    `absent` are perturbations the model declared it cannot predict, with its reason. `cells` (cells, G) CSR and `owner`
+    (cells,) positions in `ids` (-1: none) are there when they were to be kept.
     """
 
     ids: tuple[str, ...]
@@ -32,10 +33,12 @@ class PredictedProfiles:
     variance: np.ndarray | None
     n_cells: np.ndarray
     absent: dict[str, str] = field(default_factory=dict)
+    cells: sp.csr_matrix | None = None
+    owner: np.ndarray | None = None
 
 
-def summarise(data: ad.AnnData, genes: np.ndarray, where: str) -> PredictedProfiles:
-    """Return the profiles of a prediction file on the axis `genes`.
+def summarise(data: ad.AnnData, genes: np.ndarray, where: str, keep_cells: bool = False) -> PredictedProfiles:
+    """Return the profiles of a prediction file on the axis `genes`, and with `keep_cells` its cells.
 
     Rows are grouped by their own label; control rows are left out (predictions carry none). Several rows of a
     perturbation are a finite sample of cells, a single row is a profile. Raises :class:`ModelError` when genes are
@@ -58,12 +61,16 @@ def summarise(data: ad.AnnData, genes: np.ndarray, where: str) -> PredictedProfi
     ids = tuple(sorted(set(labels.tolist()) - {CONTROL}))
     # Cells of equal label are summed in a fixed order, whatever the order of rows in the file.
     order = np.argsort(np.asarray(data.obs_names, dtype=str), kind="stable")
-    moments = profiles.moments(values[order], profiles.codes(labels[order], ids), len(ids))
+    values, owner = values[order], profiles.codes(labels[order], ids)
+    moments = profiles.moments(values, owner, len(ids))
     several = bool((moments.n > 1).any())
-    return PredictedProfiles(ids, moments.mean, moments.variance_of_mean if several else None, moments.n.astype(int))
+    found = PredictedProfiles(ids, moments.mean, moments.variance_of_mean if several else None, moments.n.astype(int))
+    return replace(found, cells=sp.csr_matrix(values), owner=owner) if keep_cells and several else found
 
 
-def summarise_stored(reader: BlockReader, labels: np.ndarray, genes: np.ndarray) -> PredictedProfiles:
+def summarise_stored(
+    reader: BlockReader, labels: np.ndarray, genes: np.ndarray, keep_cells: bool = False
+) -> PredictedProfiles:
     """Return :func:`summarise` of a checked file of any size, read in blocks; `labels` (rows,) of its rows."""
     from vcbench.metrics.stored_cells import StoredCells, in_order_of_names
 
@@ -73,11 +80,14 @@ def summarise_stored(reader: BlockReader, labels: np.ndarray, genes: np.ndarray)
     codes[cells.place[0]] = profiles.codes(labels, ids)
     several = bool((np.bincount(codes[codes >= 0]) > 1).any())
     (moments,) = profiles.collect(cells, [profiles.Wanted(codes, len(ids), squares=several)])
-    return PredictedProfiles(ids, moments.mean, moments.variance_of_mean if several else None, moments.n.astype(int))
+    found = PredictedProfiles(ids, moments.mean, moments.variance_of_mean if several else None, moments.n.astype(int))
+    if keep_cells and several:
+        return replace(found, cells=profiles.take(cells, np.arange(len(codes))), owner=codes)
+    return found
 
 
-def read(path: Path | str, genes: np.ndarray) -> PredictedProfiles:
+def read(path: Path | str, genes: np.ndarray, keep_cells: bool = False) -> PredictedProfiles:
     """Return :func:`summarise` of a file of PREDICT, with the perturbations it declares absent."""
     data = h5ad.read(path)
     facts = h5ad.provenance(data) if "vcbench" in data.uns else {}
-    return replace(summarise(data, genes, Path(path).name), absent=facts.get("absent", {}))
+    return replace(summarise(data, genes, Path(path).name, keep_cells), absent=facts.get("absent", {}))

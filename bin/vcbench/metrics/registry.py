@@ -29,8 +29,8 @@ OPTIONAL_SETS = (FIXED, PATHWAYS, DOUBLES)
 #: Suffix and group of metrics of log-of-mean profiles.
 LOG_OF_MEAN = "lm"
 
-#: Group of the metrics that are always computed.
-DEFAULT = "default"
+#: Group of the metrics that are always computed, and of VariantCellBench's own formulas.
+DEFAULT, BENCH_COMPAT = "default", "bench_compat"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Metric:
     @property
     def compat(self) -> bool:
         """True for VariantCellBench's own formulas."""
-        return self.group == "bench_compat"
+        return self.group == BENCH_COMPAT
 
     @property
     def over_folds(self) -> bool:
@@ -132,6 +132,12 @@ def _log_of_mean(metric: Metric) -> Metric:
         compat_of="",
         log_of_mean=True,
     )
+
+
+def requested(groups: Sequence[str], bench_compat: bool) -> list[str]:
+    """Return the requested groups without duplicates; they may be comma-separated, or chosen by ``--bench-compat``."""
+    names = [name.strip() for text in groups for name in text.split(",") if name.strip()]
+    return list(dict.fromkeys([*names, *([BENCH_COMPAT] if bench_compat else [])]))
 
 
 def groups(metrics: dict[str, Metric]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from vcbench.core import catalogue, cli
@@ -35,18 +36,39 @@ def unit_of(path: Path, dataset: str, split: str) -> Unit:
     return unit
 
 
-def align(truth: bundle.TruthBundle, unit: Unit, path: Path, allow_missing: bool) -> Predicted:
+def check_groups(truth: bundle.TruthBundle, groups: Sequence[str], path: Path) -> None:
+    """Raise :class:`InputError` for groups of metrics that need more of the truth than it was prepared for."""
+    lacking = sorted((set(groups) & set(extras.GROUPS)) - set(truth.facts.get("metric_groups", ())))
+    if lacking:
+        raise InputError(
+            f"no truth for metrics of group {', '.join(lacking)}", where=str(path),
+            hint="run vcb_truth.py with the same --metrics",
+        )  # fmt: skip
+
+
+def align(truth: bundle.TruthBundle, unit: Unit, path: Path, allow_missing: bool, cells: bool = False) -> Predicted:
     """Return the aligned predictions of a unit; raises :class:`ModelError` for missing or extra perturbations.
 
-    Perturbations the model declared it cannot predict may be missing; their rows are `missing_pred`.
+    Perturbations the model declared it cannot predict may be missing; their rows are `missing_pred`. With `cells`
+    predicted cells are compared too.
     """
     fold = truth.fold(unit.fold)
-    found = predictions.read(path, truth.genes)
+    found = predictions.read(path, truth.genes, cells)
     if found.absent:
         log.warning("%s: %d perturbations not predicted, first: %s", path.name, len(found.absent),
                     "{}: {}".format(*min(found.absent.items())))  # fmt: skip
     check_perturbations([*found.ids, *found.absent], fold.ids, path.name, allow_missing)
-    return scoring.align(fold, found.ids, found.mean, found.variance, found.n_cells)
+    aligned = scoring.align(fold, found.ids, found.mean, found.variance, found.n_cells)
+    return with_cells(aligned, fold, found, truth.facts["seed"])
+
+
+def with_cells(
+    aligned: Predicted, fold: bundle.FoldTruth, found: predictions.PredictedProfiles, seed: int
+) -> Predicted:
+    """Return the predictions with their cells, where these were kept and there are several of a perturbation."""
+    if found.cells is None or found.owner is None or found.variance is None:
+        return aligned
+    return replace(aligned, cells=cell_space.predicted(fold, found.ids, found.cells, found.owner, seed))
 
 
 def check_perturbations(found: Sequence[str], expected: Sequence[str], where: str, allow_missing: bool) -> None:
@@ -79,11 +101,12 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--assets", type=Path, default=catalogue.ASSETS, help="folder of metrics.yml")
     parser.add_argument("--out", required=True, type=Path, metavar="PARQUET", help="score table")
     options = parser.parse_args(argv)
-    wanted_groups = [*options.metrics, *(["bench_compat"] if options.bench_compat else [])]
+    wanted_groups = registry.requested(options.metrics, options.bench_compat)
     metrics = registry.chosen(registry.load(options.assets), wanted_groups)
     truth = bundle.read(options.truth, options.de)
     dataset, split = truth.facts["dataset"], truth.facts["split"]
-    if options.bench_compat:
+    check_groups(truth, wanted_groups, options.truth)
+    if registry.BENCH_COMPAT in wanted_groups:
         prepared = truth.facts.get("compat_list", "")
         wanted = compat.check_list(options.bench_compat_de_list or prepared or compat.DE_LISTS[0])
         if prepared != wanted:
@@ -101,7 +124,7 @@ def main(argv: Sequence[str]) -> int:
     for path, unit in sorted(units.items(), key=lambda item: item[1]):
         status = Status(unit.id, "score", options.seed)
         with recorded(status):
-            found = align(truth, unit, path, options.allow_missing)
+            found = align(truth, unit, path, options.allow_missing, any(metric.cells for metric in metrics.values()))
             aligned.setdefault((unit.model, unit.encoder, unit.strategy, unit.seed), {})[unit.fold] = found
         if status.facts["state"] != "ok":
             log.error("%s: %s", unit.id, status.facts["reason"])

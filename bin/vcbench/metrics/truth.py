@@ -13,7 +13,7 @@ import numpy as np
 from vcbench.core import seeds
 from vcbench.core.errors import InputError
 from vcbench.core.h5ad import CONTROL
-from vcbench.metrics import bundle, compat, contract, de, genewise, profiles
+from vcbench.metrics import bundle, compat, contract, de, extra_truth, genewise, profiles
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
@@ -151,7 +151,7 @@ def _halves(code: np.ndarray, names: Sequence[str], seed: int, dataset: str, num
 def build(
     cells: Cells, folds: Sequence[Roles], targets: Mapping[str, Sequence[str]], facts: dict[str, Any], seed: int,
     bench_compat_list: str = "", gene_sets: Mapping[str, Sequence[str]] | None = None, fixed: Sequence[str] = (),
-    given_lists: Mapping[str, Sequence[str]] | None = None,
+    given_lists: Mapping[str, Sequence[str]] | None = None, groups: Sequence[str] = (),
 ) -> tuple[bundle.TruthBundle, list[de.DeRow]]:  # fmt: skip
     """Return the truth bundle and the rows of its DE table.
 
@@ -169,6 +169,8 @@ def build(
         Sets of genes chosen in advance (pathways) by name, and which of them are gene sets of metrics on their own.
     given_lists
         Gene names by perturbation for the compat list `file`; a perturbation without one has no value there.
+    groups
+        Groups of metrics the truth is prepared for, beside the default one.
     """
     names = sorted({name for roles in folds for name in (*roles.train, *roles.test)})
     tests = sorted({name for roles in folds for name in roles.test})
@@ -307,11 +309,13 @@ def build(
             str(truth.fold): hashlib.sha256(np.ascontiguousarray(truth.train_mean).tobytes()).hexdigest()
             for truth in truths
         },
+        "metric_groups": sorted(groups),
         **({"compat_list": bench_compat_list} if bench_compat_list else {}),
         **({"fixed_sets": sorted(name for name in fixed if name in truths[0].sets)} if fixed else {}),
     }
     reliability, eligible = _reliability(truths)
     truths = [replace(truth, eligible=eligible) for truth in truths]
+    truths = extra_truth.add(truths, folds, cells, groups, targets, facts["dataset"], seed)
     result = bundle.TruthBundle(cells.genes, tuple(truths), reliability, eligible, facts)
     result.facts["truth_sha256"] = _digest(result)
     return result, de_rows

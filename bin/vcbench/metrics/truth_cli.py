@@ -46,8 +46,27 @@ def read_targets(path: Path | str) -> dict[str, tuple[str, ...]]:
     return {row["perturbation"]: tuple(gene for gene in row["gene"].split(";") if gene) for row in rows}
 
 
-def read_cells(path: Path | str) -> tuple[truth.Cells, str]:
-    """Return the cells of a prepared dataset and the cell lines it holds."""
+def positions_seen(path: Path | str, folds: Sequence[truth.Roles]) -> dict[str, dict[str, bool]]:
+    """Return by fold whether a residue of each test perturbation occurs in training; perturbations without one absent.
+
+    Empty when the table has no column `pos`.
+    """
+    rows = read_tsv(path, ("perturbation", "gene"))
+    residues = {}
+    for row in rows:
+        if row.get("pos"):
+            places, genes = row["pos"].split(";"), row["gene"].split(";")
+            genes = genes * len(places) if len(genes) == 1 else genes
+            residues[row["perturbation"]] = set(zip(genes, places, strict=True))
+    found = {}
+    for roles in folds:
+        known = set().union(*(residues.get(name, set()) for name in roles.train))
+        found[str(roles.fold)] = {n: bool(residues[n] & known) for n in sorted(roles.test) if n in residues}
+    return found
+
+
+def read_cells(path: Path | str) -> tuple[truth.Cells, str, dict[str, list[str]] | None]:
+    """Return the cells of a prepared dataset, the cell lines it holds, and the gene lists its input came with."""
     import scipy.sparse as sp
 
     data = h5ad.read(path)
@@ -62,7 +81,8 @@ def read_cells(path: Path | str) -> tuple[truth.Cells, str]:
     return truth.sorted_cells(
         expression, data.obs_names, data.obs["perturbation"].astype(str), data.obs["control_half"].astype(str),
         np.asarray(data.var_names, dtype=object), float(facts["target_sum"]), str(path),
-    ), ";".join(sorted(set(data.obs["cell_line"].astype(str)))) if "cell_line" in data.obs else ""  # fmt: skip
+    ), ";".join(sorted(set(data.obs["cell_line"].astype(str)))) if "cell_line" in data.obs else "", \
+        facts.get("gene_lists")  # fmt: skip
 
 
 def write_reference_scores(built: bundle.TruthBundle, path: Path | str, metrics: dict[str, registry.Metric]) -> None:
@@ -107,22 +127,23 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--assets", type=Path, default=catalogue.ASSETS, help="folder of metrics.yml")
     parser.add_argument("--out-dir", required=True, type=Path, help="output folder")
     options = parser.parse_args(argv)
-    list_name = compat.check_list(options.bench_compat_de_list) if options.bench_compat else ""
-    wanted = [*options.metrics, *(["bench_compat"] if options.bench_compat else [])]
+    wanted = registry.requested(options.metrics, options.bench_compat)
+    list_name = compat.check_list(options.bench_compat_de_list) if registry.BENCH_COMPAT in wanted else ""
     metrics = registry.chosen(registry.load(options.assets), wanted)
 
     gene_sets, fixed = gmt.choose(options.gene_sets, options.fixed_sets)
 
     folds = read_folds(options.folds)
     targets = read_targets(options.perturbations)
-    cells, cell_line = read_cells(options.dataset)
+    cells, cell_line, stored = read_cells(options.dataset)
+    lists = stored if list_name == "file" else None
     facts = {
         "dataset": options.dataset_id,
         "split": options.split,
         "cell_line": cell_line,
         "inputs": {"dataset": sha256_file(options.dataset), "folds": sha256_file(options.folds)},
     }
-    built, de_rows = truth.build(cells, folds, targets, facts, options.seed, list_name, gene_sets, fixed)
+    built, de_rows = truth.build(cells, folds, targets, facts, options.seed, list_name, gene_sets, fixed, lists, wanted)
     write(built, de_rows, options.out_dir, metrics)
 
 
