@@ -11,7 +11,7 @@ from vcbench.core import catalogue, cli
 from vcbench.core.errors import InputError, ModelError
 from vcbench.core.status import Status, recorded
 from vcbench.core.units import Unit
-from vcbench.metrics import bundle, compat, predictions, registry, scoring
+from vcbench.metrics import bundle, cell_space, compat, extras, predictions, registry, scoring
 from vcbench.metrics.comparison import Predicted
 
 log = logging.getLogger(__name__)
