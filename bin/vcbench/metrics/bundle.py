@@ -77,6 +77,8 @@ class FoldTruth:
     duplicate_alpha
         (2, K, G) weights of the first and second half of the first split in the interpolated duplicate; None in a
         truth read from a file.
+    quarter
+        (K, G) mean of a random half of the cells of the first half of split 0; NaN below 20 cells, None when not built.
     cell_mean
         (G,) mean over all test cells (only `bench_compat`).
     listed, compat_label
@@ -111,6 +113,7 @@ class FoldTruth:
     cell_mean: np.ndarray
     significant_first: tuple[np.ndarray, ...] | None = None
     duplicate_alpha: np.ndarray | None = None
+    quarter: np.ndarray | None = None
     eligible: np.ndarray | None = None
     sets: Mapping[str, np.ndarray] = field(default_factory=dict)
     listed: tuple[np.ndarray, ...] | None = None
@@ -261,6 +264,8 @@ def write(bundle: TruthBundle, path: Path | str) -> None:
     for seed in range(first.first_half.shape[0]):
         layers[f"first_half_{seed}"] = np.concatenate([fold.first_half[seed] for fold in folds])
     facts = dict(bundle.facts)
+    if first.quarter is not None:
+        layers["quarter"] = np.concatenate([fold.quarter for fold in folds])
     if first.significant_first is not None:
         layers["first_half_rank"] = np.concatenate([_ranks(fold.significant_first, len(var)) for fold in folds])
     if first.sets:
@@ -340,6 +345,7 @@ def read(path: Path | str, de_path: Path | str) -> TruthBundle:
             log2fc=log2fc,
             significant_first=None if first_ranks is None else
             tuple(select_significant(every_gene, rank) for rank in np.asarray(first_ranks)[at]),
+            quarter=np.asarray(data.layers["quarter"])[at] if "quarter" in data.layers else None,
             eligible=var["eligible"].to_numpy(),
             sets=sets,
             listed=None if listed is None else

@@ -11,7 +11,7 @@ from vcbench.core import catalogue, cli
 from vcbench.core.errors import InputError, ModelError
 from vcbench.core.status import Status, recorded
 from vcbench.core.units import Unit
-from vcbench.metrics import bundle, cell_space, compat, extras, predictions, registry, scoring
+from vcbench.metrics import bundle, cell_space, compat, diagnostics, extras, predictions, registry, scoring
 from vcbench.metrics.comparison import Predicted
 
 log = logging.getLogger(__name__)
@@ -138,6 +138,7 @@ def main(argv: Sequence[str]) -> int:
     for (model, encoder, strategy, seed), by_fold in sorted(aligned.items()):
         collector = scoring.Rows(dataset, split, model, encoder, strategy, seed)
         scoring.score_combination(truth, by_fold, metrics, collector, options.seed)
+        diagnostics.add_prediction(truth, by_fold, metrics, collector)
         rows += collector.rows
     import pyarrow.parquet as pq
 

@@ -160,7 +160,7 @@ def statuses(outcome: Outcome, predicted: Predicted) -> np.ndarray:
     return status
 
 
-def _defined(outcome: Outcome, pairs: np.ndarray) -> np.ndarray:
+def defined(outcome: Outcome, pairs: np.ndarray) -> np.ndarray:
     """Return the values with those of excluded truths and of undefined predictions as NaN."""
     values = np.where((outcome.truth_reason != "")[pairs], np.nan, outcome.values)
     values[outcome.constant_prediction, 0] = np.nan
@@ -257,7 +257,7 @@ def score_combination(
                 continue
             truth, base = view(fold, gene_set)
             outcome = _outcome(metric, comparison if crossed is None or truth is fold else crossed, base, of_means)
-            found = _defined(outcome, comparison.pairs)
+            found = defined(outcome, comparison.pairs)
             values.setdefault((metric.id, gene_set), []).append(found)
             status = statuses(outcome, comparison.predicted)
             for k, name in enumerate(fold.ids):

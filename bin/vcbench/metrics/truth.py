@@ -148,6 +148,31 @@ def _halves(code: np.ndarray, names: Sequence[str], seed: int, dataset: str, num
     return half
 
 
+def _quarter(first: np.ndarray, names: Sequence[str], seed: int, dataset: str) -> np.ndarray:
+    """Return group codes of a seeded half of the cells of a first half, -1 elsewhere."""
+    quarter = np.full(len(first), -1)
+    for group, name in enumerate(names):
+        at = np.flatnonzero(first == group)
+        order = seeds.stream(seed, "quarter", dataset, name).permutation(len(at))
+        quarter[at[order[: len(at) // 2]]] = group
+    return quarter
+
+
+def _control_vs_control(cells: Cells, in_a: np.ndarray, in_b: np.ndarray) -> dict[str, int]:
+    """Return how often the test of changed genes errs where nothing changed: training against held-out controls.
+
+    Genes detected in enough training controls are tested; empty without both halves.
+    """
+    if not in_a.any() or not in_b.any():
+        return {}
+    _, p = de.rank_sum(cells.expression, np.where(in_a, -1, np.where(in_b, 0, -2)), 1)
+    share = profiles.collect(cells.expression, [profiles.Wanted(np.where(in_b, 0, -1), 1, profiles.DETECTED, False)])
+    p = p[0, share[0].mean[0] >= contract.EXPRESSED_SHARE]
+    adjusted = de.benjamini_hochberg(p)
+    below, significant = (int((found < contract.FDR).sum()) for found in (p, adjusted))
+    return {"n_genes": len(p), "n_below": below, "n_significant": significant}
+
+
 def build(
     cells: Cells, folds: Sequence[Roles], targets: Mapping[str, Sequence[str]], facts: dict[str, Any], seed: int,
     bench_compat_list: str = "", gene_sets: Mapping[str, Sequence[str]] | None = None, fixed: Sequence[str] = (),
@@ -188,17 +213,20 @@ def build(
     test_code, n_tests = profiles.codes(cells.labels, tests), len(tests)
     half_codes = [_halves(test_code, tests, seed, facts["dataset"], i) for i in range(contract.N_HALF_SPLITS)]
     first_code = half_codes[0]
-    every, halves_of_control, third, detections, linear_moments, linear_first, *first_halves = profiles.collect(
-        cells.expression,
-        [
-            profiles.Wanted(code, len(names)),
-            profiles.Wanted(np.where(in_a, 0, np.where(in_b, 1, -1)), 2),
-            profiles.Wanted(_third(test_code, tests, seed, facts["dataset"]), n_tests),
-            profiles.Wanted(np.where(in_b, len(names), code), len(names) + 1, profiles.DETECTED, squares=False),
-            profiles.Wanted(np.where(in_a, n_tests, test_code), n_tests + 1, profiles.LINEAR, squares=False),
-            profiles.Wanted(first_code, n_tests, profiles.LINEAR, squares=False),
-            *(profiles.Wanted(half, n_tests, squares=i == 0) for i, half in enumerate(half_codes)),
-        ],
+    (every, halves_of_control, third, detections, linear_moments, linear_first, quarter, *first_halves) = (
+        profiles.collect(
+            cells.expression,
+            [
+                profiles.Wanted(code, len(names)),
+                profiles.Wanted(np.where(in_a, 0, np.where(in_b, 1, -1)), 2),
+                profiles.Wanted(_third(test_code, tests, seed, facts["dataset"]), n_tests),
+                profiles.Wanted(np.where(in_b, len(names), code), len(names) + 1, profiles.DETECTED, squares=False),
+                profiles.Wanted(np.where(in_a, n_tests, test_code), n_tests + 1, profiles.LINEAR, squares=False),
+                profiles.Wanted(first_code, n_tests, profiles.LINEAR, squares=False),
+                profiles.Wanted(_quarter(first_code, tests, seed, facts["dataset"]), n_tests, squares=False),
+                *(profiles.Wanted(half, n_tests, squares=i == 0) for i, half in enumerate(half_codes)),
+            ],
+        )
     )
     a, b = halves_of_control[[0]], halves_of_control[[1]]
     all_control = halves_of_control.pooled()
@@ -288,6 +316,7 @@ def build(
             log2fc=fold_change,
             significant_first=tuple(significant_first),
             duplicate_alpha=_alpha(p_half[:, of], tested),
+            quarter=quarter.mean[of],
             sets=on_axis(gene_sets or {}, position),
             cell_mean=every[at].pooled().mean[0],
         )
@@ -300,6 +329,7 @@ def build(
     facts = {
         **facts,
         "seed": seed,
+        "control_vs_control": _control_vs_control(cells, in_a, in_b),
         "axis_sha256": bundle.axis_hash(cells.genes),
         "target_sum": cells.target_sum,
         "n_control_a": int(a.n[0]),

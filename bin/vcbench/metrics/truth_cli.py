@@ -12,7 +12,7 @@ from vcbench.core import catalogue, cli, h5ad
 from vcbench.core.errors import InputError
 from vcbench.core.hashing import sha256_file
 from vcbench.core.tables import read_tsv
-from vcbench.metrics import bundle, ceilings, compat, contract, de, gmt, registry, scoring, truth
+from vcbench.metrics import bundle, ceilings, compat, contract, de, diagnostics, gmt, registry, scoring, truth
 
 EPILOG = """Example:
   vcb_truth.py --dataset tp53.h5ad --perturbations tp53.perturbations.tsv --folds tp53.variant.folds.tsv \\
@@ -94,6 +94,7 @@ def write_reference_scores(built: bundle.TruthBundle, path: Path | str, metrics:
     for name, add in (
         (contract.NO_SKILL, lambda r: scoring.add_no_skill(built, metrics, r)),
         (contract.TRUTH, lambda r: scoring.add_truth_facts(built, r)),
+        (contract.TRUTH, lambda r: diagnostics.add_truth(built, r)),
     ):
         collector = scoring.Rows(facts["dataset"], facts["split"], name)
         add(collector)
@@ -142,6 +143,7 @@ def main(argv: Sequence[str]) -> None:
         "split": options.split,
         "cell_line": cell_line,
         "inputs": {"dataset": sha256_file(options.dataset), "folds": sha256_file(options.folds)},
+        "position_seen": positions_seen(options.perturbations, folds),
     }
     built, de_rows = truth.build(cells, folds, targets, facts, options.seed, list_name, gene_sets, fixed, lists, wanted)
     write(built, de_rows, options.out_dir, metrics)

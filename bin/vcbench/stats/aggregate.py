@@ -16,6 +16,7 @@ from vcbench.stats import (
     agreement,
     ceilings,
     contrast_table,
+    diagnostics,
     factors,
     families,
     leaderboard,
@@ -23,6 +24,7 @@ from vcbench.stats import (
     ranks,
     scores,
     selection,
+    strata,
 )
 from vcbench.stats.contrast_table import BEST_BASELINE, CONTRASTS
 from vcbench.stats.leaderboard import LEADERBOARD
@@ -39,8 +41,9 @@ EPILOG = """Example:
 
 Writes leaderboard.tsv, contrasts.tsv, selection.tsv (configurations chosen without looking), ranks.tsv (critical
 differences), agreement.tsv (do metrics and datasets agree), factors.tsv (model x encoder x strategy), families.tsv
-(scaled scores), ceilings.tsv (what each metric can show here), plan.tsv (every unit with its state and reason),
-cost.tsv and scores.parquet (every value).
+(scaled scores), ceilings.tsv (what each metric can show here), diagnostics.tsv (properties of data and predictions),
+strata.tsv (scores by kind of perturbation), plan.tsv (every unit with its state and reason), cost.tsv and
+scores.parquet (every value).
 --scores takes the tables of vcb_score.py and the reference tables of vcb_truth.py. The best simple baseline of a metric
 is the baseline model (negative controls left out, models and encoders) with the best value over the test perturbations:
 chosen on the data it is compared on, which favours the baseline, so that a claim to beat it is conservative."""
@@ -51,19 +54,24 @@ __all__ = ["BEST_BASELINE", "CONTRASTS", "LEADERBOARD", "TABLES", "aggregate", "
 TABLES = {
     "leaderboard": LEADERBOARD, "contrasts": CONTRASTS, "selection": selection.SELECTION, "ranks": ranks.RANKS,
     "agreement": agreement.AGREEMENT, "factors": factors.FACTORS, "families": families.FAMILIES,
-    "ceilings": ceilings.CEILINGS,
+    "ceilings": ceilings.CEILINGS, "diagnostics": diagnostics.DIAGNOSTICS, "strata": strata.STRATA,
 }  # fmt: skip
 
 
 def aggregate(
     plan: Sequence[Mapping[str, Any]], table: pa.Table, clusters: Mapping[str, Mapping[str, str]],
     assets: Path, negative: set[str], seed: int, n_resamples: int,
+    annotations: Mapping[str, Mapping[str, Mapping[str, str]]] | None = None,
 ) -> dict[str, list[dict[str, Any]]]:  # fmt: skip
-    """Return the rows of all `TABLES`; `plan` carries the state of each unit."""
+    """Return the rows of all `TABLES`; `plan` carries the state of each unit.
+
+    `annotations` are the rows of perturbations.tsv by dataset and perturbation; without them strata are few.
+    """
     metrics, families_of = registry.load(assets), catalogue.load("metrics", assets)["families"]
     primary = catalogue.load("metrics", assets)["groups"]["primary"][0]
     primary_set = metrics[primary].headline[0]
     found = scores.by_panel(table)
+    annotations, of_truth = annotations or {}, strata.facts(table)
     tables: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
     for (dataset, split), planned in panel.combinations(plan).items():
         held = found.get((dataset, split), scores.no_scores())
@@ -72,6 +80,7 @@ def aggregate(
         one = panel.build(dataset, split, planned, held, clusters.get(dataset, {}), seed, n_resamples)
         log.info("%s %s: %d combinations, %d perturbations, %d clusters", dataset, split, len(planned), len(one.rows),
                  one.groups.n)  # fmt: skip
+        levels = strata.levels(one.rows, annotations.get(dataset, {}), of_truth.get((dataset, split), {}))
         board, headline = [], {}
         for metric, gene_set in panel.pairs(metrics, held):
             series = one.series(metric, gene_set)
@@ -81,6 +90,7 @@ def aggregate(
             tables["contrasts"] += contrast_table.rows(one, metric, gene_set, series, negative)
             if gene_set in metric.headline and not metric.compat:
                 headline[metric.id, gene_set] = (metric, series)
+                tables["strata"] += strata.rows(one, metric, gene_set, series, levels)
                 tables["selection"] += selection.rows(one, metric, gene_set, series, negative)
         tables["leaderboard"] += leaderboard.in_plan_order(board)
         of_primary = headline[primary, primary_set][1]
@@ -88,6 +98,9 @@ def aggregate(
         tables["factors"] += factors.rows(one, metrics[primary], primary_set, of_primary, negative)
         tables["families"] += families.rows(one, headline, families_of)
     contrast_table.adjust_across(tables["contrasts"])
+    tables["diagnostics"] = diagnostics.rows(
+        table, catalogue.load("metrics", assets)["diagnostics"], metrics[primary].column(primary_set), annotations
+    )
     tables["agreement"] = agreement.rows(tables["leaderboard"], metrics, (primary, primary_set))
     return tables
 
@@ -125,8 +138,9 @@ def main(argv: Sequence[str]) -> None:
     )  # fmt: skip
     negative = {name for name, entry in {**models, **encoders}.items() if entry.get("negative_control")}
     tables = aggregate(
-        accounts, table, read_clusters(options.perturbations), options.assets, negative, options.seed, options.bootstrap
-    )
+        accounts, table, read_clusters(options.perturbations), options.assets, negative, options.seed,
+        options.bootstrap, strata.read_annotations(options.perturbations),
+    )  # fmt: skip
     folder = options.out_dir
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in tables.items():

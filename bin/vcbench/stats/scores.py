@@ -11,7 +11,7 @@ import numpy as np
 
 from vcbench.core.errors import InputError
 from vcbench.core.tables import read_tsv
-from vcbench.metrics import contract, scoring
+from vcbench.metrics import contract, diagnostics, scoring
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -140,8 +140,10 @@ def no_scores() -> Scores:
 
 
 def by_panel(table: pa.Table) -> dict[tuple[str, str], Scores]:
-    """Return the scores of each (dataset, split) of a table of :func:`read_scores`."""
-    columns = _Columns(table)
+    """Return the scores of each (dataset, split) of a table of :func:`read_scores`; diagnostics are no scores."""
+    import pyarrow.compute as pc
+
+    columns = _Columns(table.filter(pc.invert(pc.starts_with(table["metric"], diagnostics.PREFIX))))
     panel, names = columns.combined("dataset", "split")
     order = np.argsort(panel, kind="stable")
     ends = np.searchsorted(panel[order], np.arange(len(names) + 1))

@@ -38,6 +38,6 @@ process AGGREGATE {
     """
     mkdir tables
     cp ${plan} tables/plan.tsv
-    touch tables/{cost,leaderboard,contrasts,selection,ranks,agreement,factors,families,ceilings}.tsv tables/scores.parquet
+    touch tables/{cost,leaderboard,contrasts,selection,ranks,agreement,factors,families,ceilings,diagnostics,strata}.tsv tables/scores.parquet
     """
 }
