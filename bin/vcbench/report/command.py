@@ -26,14 +26,17 @@ from vcbench.report import (
     perturbations,
     quality,
     section,
+    statistics,
     summary,
     text,
+    trust,
     versions,
 )
 
 #: What each chapter is about; MultiQC would repeat the first section's description otherwise.
 MODULES = {
     summary.MODULE: "",
+    trust.MODULE: "",
     "vcb_failed": "Every unit was planned before the run began; those without a result are listed here",
     "vcb_folds": "What each fold was trained and tested on, and how much of the test set training had a hint of",
     encoders.MODULE: "The vectors models were given: whose they are, and whether something is wrong with them",
@@ -53,7 +56,7 @@ def build(data: inputs.Inputs, assets: Path) -> list[section.Section]:
     compat = data.names.bench_compat((row["metric"], row["gene_set"]) for row in data.leaderboard)
     scores = inputs.perturbation_scores(data.scores, primary.id, primary.gene_set)
     css = (assets / "report.css").read_text()
-    found: list[section.Section | None] = [summary.section(data, panels, css)]
+    found: list[section.Section | None] = [summary.section(data, panels, css), trust.section(data, panels)]
     for item in panels:
         place = (f"vcb_panel_{item.id}", f"{item.dataset} · {item.split} split")
         found += [
@@ -62,6 +65,7 @@ def build(data: inputs.Inputs, assets: Path) -> list[section.Section]:
             metrics_table.section(item, *place, compat, "compat", "VariantCellBench's own formulas"),
             *heatmap.sections(item, *place),
             *perturbations.sections(item, data, scores, *place),
+            *statistics.sections(item, data, *place),
         ]
     found += [
         failures.section(data),

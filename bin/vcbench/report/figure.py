@@ -123,6 +123,17 @@ def tick_labels(scale: Scale) -> list[tuple[float, str]]:
     return [(tick, number(tick, places)) for tick in ticks]
 
 
+def _lanes(bars: Sequence[tuple[int, int]]) -> list[int]:
+    """Return the column of each bar: the first in which it touches no earlier one."""
+    ends: list[int] = []
+    found = []
+    for first, last in bars:
+        lane = next((place for place, end in enumerate(ends) if end < first), len(ends))
+        ends[lane : lane + 1] = [last]
+        found.append(lane)
+    return found
+
+
 def forest(
     id_: str, title: str, marks: Sequence[Mark], axis: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]],
     lines: Mapping[str, tuple[float, str]] | None = None, groups: Sequence[tuple[int, int]] = (), zero: bool = True,
@@ -145,7 +156,8 @@ def forest(
     lines = {name: found for name, found in (lines or {}).items() if math.isfinite(found[0])}
     labels = [shortened(mark.label, 58) for mark in marks]
     left = min(400.0, max((len(label) for label in labels), default=0) * _CHARACTER) + 12
-    right = 16.0 + 9 * len(groups)
+    lanes = _lanes(groups)
+    right = 16.0 + 9 * (max(lanes, default=-1) + 1)
     width = max(720.0, left + 320 + right)
     scale = covering(
         [value for mark in marks for value in (mark.value, mark.low, mark.high, mark.second)]
@@ -169,8 +181,8 @@ def forest(
         if math.isfinite(mark.value):
             tip = f"{mark.label}: {mark.value:.4g} ({mark.low:.4g} to {mark.high:.4g})"
             parts.append(point(at(mark.value), y, colour, mark.hollow, tooltip=tip))
-    for place, (first, last) in enumerate(groups):
-        x = width - right + 12 + 9 * place
+    for lane, (first, last) in zip(lanes, groups, strict=True):
+        x = width - right + 12 + 9 * lane
         parts.append(line(x, top + _ROW * first + 4, x, top + _ROW * (last + 1) - 4, "currentColor", 3))
     parts.append(line(left, bottom, width - right, bottom))
     for tick, label in tick_labels(scale):
@@ -228,8 +240,12 @@ class Line:
 def curves(
     id_: str, title: str, lines: Sequence[Line], x_axis: str, y_axis: str, columns: Sequence[str],
     rows: Sequence[Mapping[str, Any]], levels: Mapping[str, tuple[float, str]] | None = None,
+    x_ticks: Sequence[tuple[float, str]] | None = None,
 ) -> Figure:  # fmt: skip
-    """Return curves or points over two axes, with intervals; `levels` are horizontal lines: name -> (value, colour)."""
+    """Return curves or points over two axes, with intervals.
+
+    `levels` are horizontal lines: name -> (value, colour); `x_ticks` (position, text) replace round numbers below.
+    """
     levels = {name: found for name, found in (levels or {}).items() if math.isfinite(found[0])}
     xs = [p[0] for series in lines for p in series.points]
     ys = [value for series in lines for p in series.points for value in p[1:]] + [v for v, _ in levels.values()]
@@ -243,7 +259,7 @@ def curves(
         )
 
     parts = [line(left, bottom, width - right, bottom), line(left, top, left, bottom)]
-    for tick, label in tick_labels(across):
+    for tick, label in x_ticks if x_ticks is not None else tick_labels(across):
         x = at(tick, up.low)[0]
         parts += [line(x, bottom, x, bottom + 4), text(x, bottom + 17, label, "middle")]
     for tick, label in tick_labels(up):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from vcbench.core.units import NO_ENCODER
+from vcbench.report import figure
 from vcbench.report.names import STRATEGIES, Configuration
 from vcbench.report.panel import Panel
 from vcbench.report.section import Section
@@ -47,14 +48,27 @@ def _section(panel: Panel, strategy: str, using: list[Configuration], module: st
         )
     blank = f" Empty cells have no value: {escape(listing(empty, 5))}." if empty else ""
     what = STRATEGIES.get(strategy, strategy)
+    rows = [
+        {"model": m, "encoder": e, "strategy": strategy, "value": value}
+        for m, line in zip(models, matrix, strict=True)
+        for e, value in zip(encoders, line, strict=True)
+    ]
+    drawing = figure.matrix(
+        f"{panel.id}.heatmap_{strategy}", f"{panel.dataset}, {panel.split} split: model × encoder, {strategy}", matrix,
+        [names.encoder(name) for name in encoders], [names.model(name) for name in models], panel.primary.full_title,
+        ("model", "encoder", "strategy", "value"), rows, max(finite) if panel.primary.lower_is_better else min(finite),
+        min(finite) if panel.primary.lower_is_better else max(finite), places,
+    )  # fmt: skip
     return Section(
+        figures=(drawing,),
         id=f"{panel.id}_heatmap_{strategy}",
         module=module,
         module_title=module_title,
         title=f"Model × encoder, strategy {escape(strategy)}",
         plot="heatmap",
         data=[[value if math.isfinite(value) else None for value in row] for row in matrix],
-        description=f"{escape(panel.primary.full_title)}; the encoder gives {what}. {context}.{blank}",
+        description=f"{escape(panel.primary.full_title)}; the encoder gives {what}. {context}.{blank} "
+        f'<span class="vcb-files">{drawing.links()}</span>',
         options={
             "xcats": [escape(names.encoder(name)) for name in encoders],
             "ycats": [escape(names.model(name)) for name in models],

@@ -51,6 +51,26 @@ _REQUIRED = {
         *("dataset", "split", "metric", "gene_set", "model", "encoder", "strategy", "reference_model"),
         *("reference_encoder", "reference_strategy", "difference", "ci_low", "ci_high", "p", "p_holm", "n"),
     ),
+    "selection.tsv": (
+        *("dataset", "split", "metric", "gene_set", "model", "value", "ci_low", "ci_high", "n_configurations"),
+        *("chosen", "naive", "naive_encoder", "naive_strategy", "optimism", "difference", "p_holm", "verdict"),
+    ),
+    "ranks.tsv": (
+        *("dataset", "split", "model", "encoder", "strategy", "place", "mean_rank", "rank_low", "rank_high"),
+        *("groups", "winner_share", "n_missing", "n_blocks", "n_configurations", "p", "critical_difference"),
+    ),
+    "factors.tsv": (
+        *("dataset", "split", "effect", "level", "estimate", "ci_low", "ci_high", "size", "size_low", "size_high"),
+        *("size_debiased", "share", "p_holm", "levels", "left_out"),
+    ),
+    "families.tsv": (
+        *("dataset", "split", "model", "encoder", "strategy", "family", "scaled", "ci_low", "ci_high", "metrics"),
+        "left_out",
+    ),
+    "agreement.tsv": (
+        *("compared", "dataset", "split", "metric", "gene_set", "other_dataset", "other_split", "other_metric"),
+        *("other_gene_set", "tau", "n_configurations"),
+    ),
 }
 
 #: Columns of `encoder_<name>.tsv` that the report needs.
@@ -84,6 +104,11 @@ class Inputs:
     scores: Path
     names: Names
     encoders: dict[str, list[Row]] = field(default_factory=dict)
+    selection: list[Row] = field(default_factory=list)
+    ranks: list[Row] = field(default_factory=list)
+    factors: list[Row] = field(default_factory=list)
+    families: list[Row] = field(default_factory=list)
+    agreement: list[Row] = field(default_factory=list)
 
     def panels(self) -> list[tuple[str, str]]:
         """Return the planned (dataset, split) pairs, sorted; a panel without any result is among them."""

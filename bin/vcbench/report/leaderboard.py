@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
+from vcbench.report.figure import Figure, Mark, forest
 from vcbench.report.names import Configuration, reasons
-from vcbench.report.panel import ALPHA, Panel, Score
+from vcbench.report.panel import Panel, Score
 from vcbench.report.section import Section
 from vcbench.report.strip import Marks, Scale, axis, strip
 from vcbench.report.text import count, escape, interval, number, p_value
@@ -50,6 +51,8 @@ def section(panel: Panel, module: str, module_title: str) -> Section:
     """Return the section; without baselines and ceiling it says so and prints no score."""
     missing = panel.missing_controls()
     data = f'<div class="vcb-alert">{escape(missing)} Scores are withheld.</div>' if missing else _board(panel)
+    figures = () if missing else (drawing(panel),)
+    data += "".join(f'<p class="vcb-files">{item.links()}</p>' for item in figures)
     return Section(
         id=f"{panel.id}_leaderboard",
         module=module,
@@ -57,7 +60,29 @@ def section(panel: Panel, module: str, module_title: str) -> Section:
         title="Leaderboard",
         plot="html",
         data=data,
+        figures=figures,
     )
+
+
+def drawing(panel: Panel) -> Figure:
+    """Return the leaderboard for print, every configuration with a value."""
+    ranked = [item for item in panel.ranked() if math.isfinite(panel.value(item, panel.primary))]
+    marks, rows = [], []
+    for item in ranked:
+        score = panel.scores[item, panel.primary.key]
+        low, high = (math.nan, math.nan) if score.as_no_skill else (score.low, score.high)
+        marks.append(Mark(panel.names.configuration(item), score.shown, low, high, kind(panel, item),
+                          hollow=score.as_no_skill))  # fmt: skip
+        numbers = {"shown": score.shown, "ci_low": low, "ci_high": high, "n": int(score.n), "null_low": score.null_low,
+                   "null_high": score.null_high, "ceiling": score.ceiling}  # fmt: skip
+        rows.append({"model": item.model, "encoder": item.encoder, "strategy": item.strategy, **numbers})
+    columns = ("model", "encoder", "strategy", "shown", "ci_low", "ci_high", "n", "null_low", "null_high", "ceiling")
+    lines = {"ceiling": (panel.ceiling(panel.primary), "ceiling")}
+    if reference := panel.reference():
+        lines = {"best baseline": (panel.value(reference, panel.primary), "baseline"), **lines}
+    title = f"{panel.dataset}, {panel.split} split: leaderboard"
+    axis = f"{panel.primary.full_title}, 95 % interval (hollow: undefined predictions as no skill)"
+    return forest(f"{panel.id}.leaderboard", title, marks, axis, columns, rows, lines)
 
 
 def _board(panel: Panel) -> str:
@@ -180,8 +205,7 @@ def _gain(panel: Panel, configuration: Configuration, places: int) -> str:
     contrast = panel.contrasts.get(configuration)
     if contrast is None or not math.isfinite(contrast.difference):
         return ""
-    better = panel.primary.better(contrast.difference)
-    css = "" if not contrast.p_holm < ALPHA else "vcb-good" if better else "vcb-bad"
+    css = {"better": "vcb-good", "worse": "vcb-bad"}.get(contrast.verdict, "")
     return (
         f'<b class="{css}">{number(contrast.difference, places, signed=True)}</b> '
         f"<small>{interval(contrast.low, contrast.high, places, signed=True)}; "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 
 from vcbench.report.inputs import Inputs, Row
 from vcbench.report.names import Configuration, Metric, Names
@@ -12,8 +13,9 @@ from vcbench.report.text import decimals, parse
 
 #: Level of the Holm-corrected test, as declared for the primary contrast.
 ALPHA = 0.05
-#: Which of the two references of contrasts.tsv the verdict is about.
+#: Which of the references of contrasts.tsv the verdict is about, and the one that asks what the encoder adds.
 BEST_BASELINE = "best_baseline"
+CONTROL_INPUT = "control_input"
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Contrast:
-    """Paired difference of a configuration to the best simple baseline (model minus baseline)."""
+    """Paired difference of a configuration to the best simple baseline (model minus baseline).
+
+    `verdict` is better, worse or unresolved. `fold_low` and `fold_high` are the interval between folds.
+    """
 
     configuration: Configuration
     reference: Configuration
@@ -67,11 +72,18 @@ class Contrast:
     p_holm: float
     n: float
     detectable: float
+    verdict: str
+    n_clusters: float
+    fold_low: float
+    fold_high: float
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One dataset and split."""
+    """One dataset and split.
+
+    `contrasts` are with the best baseline, `control_inputs` with the same model on its best negative-control encoder.
+    """
 
     dataset: str
     split: str
@@ -81,6 +93,7 @@ class Panel:
     contrasts: dict[Configuration, Contrast]
     states: dict[Configuration, Counter[str]]
     names: Names
+    control_inputs: dict[Configuration, Contrast]
 
     @property
     def id(self) -> str:
@@ -111,9 +124,13 @@ class Panel:
 
         return sorted(self.configurations, key=key)
 
-    def scored(self) -> set[Configuration]:
+    @cached_property
+    def _scored(self) -> frozenset[Configuration]:
+        return frozenset(of for (of, _), score in self.scores.items() if math.isfinite(score.shown))
+
+    def scored(self) -> frozenset[Configuration]:
         """Return the configurations with at least one number of any metric."""
-        return {configuration for (configuration, _), score in self.scores.items() if math.isfinite(score.shown)}
+        return self._scored
 
     def baselines(self) -> list[Configuration]:
         """Return the baselines that have scores."""
@@ -122,9 +139,16 @@ class Panel:
 
     def ceiling(self, metric: Metric, full: bool = False) -> float:
         """Return the split-half ceiling of a metric, or (`full`) what two full repeats would give; NaN without one."""
-        found = [score for (_, key), score in sorted(self.scores.items()) if key == metric.key]
-        values = [score.ceiling_full if full else score.ceiling for score in found]
-        return next((value for value in values if math.isfinite(value)), math.nan)
+        return self._ceilings.get((metric.key, full), math.nan)
+
+    @cached_property
+    def _ceilings(self) -> dict[tuple[str, bool], float]:
+        found: dict[tuple[str, bool], float] = {}
+        for (_, key), score in sorted(self.scores.items()):
+            for full, value in ((False, score.ceiling), (True, score.ceiling_full)):
+                if math.isfinite(value):
+                    found.setdefault((key, full), value)
+        return found
 
     def reference(self) -> Configuration | None:
         """Return the best simple baseline: the one the contrasts were computed against."""
@@ -152,7 +176,7 @@ class Panel:
 
     def winners(self) -> list[Contrast]:
         """Return the competitors whose advantage is significant after Holm's correction."""
-        return [item for item in self.competitors() if self.primary.better(item.difference) and item.p_holm < ALPHA]
+        return [item for item in self.competitors() if item.verdict == "better"]
 
 
 def build(inputs: Inputs, dataset: str, split: str) -> Panel:
@@ -173,19 +197,19 @@ def build(inputs: Inputs, dataset: str, split: str) -> Panel:
             # VariantCellBench's own formulas are shown as they come out.
             impute = states[configuration]["ok"] > 0 and not metric.compat
             scores[configuration, metric.key] = _score(row, impute)
-    contrasts = {
-        _configuration(row): _contrast(row)
-        for row in mine(inputs.contrasts)
-        if (row["metric"], row["gene_set"]) == (primary.id, primary.gene_set)
-        and row.get("reference", BEST_BASELINE) == BEST_BASELINE
-    }
+    contrasts: dict[str, dict[Configuration, Contrast]] = {BEST_BASELINE: {}, CONTROL_INPUT: {}}
+    for row in mine(inputs.contrasts):
+        kind = row.get("reference", BEST_BASELINE)
+        if (row["metric"], row["gene_set"]) == (primary.id, primary.gene_set) and kind in contrasts:
+            contrasts[kind][_configuration(row)] = _contrast(row, primary)
     return Panel(
         dataset=dataset,
         split=split,
         primary=primary,
         configurations=tuple(sorted(states)),
         scores=scores,
-        contrasts=contrasts,
+        contrasts=contrasts[BEST_BASELINE],
+        control_inputs=contrasts[CONTROL_INPUT],
         states=states,
         names=names,
     )
@@ -210,15 +234,21 @@ def _score(row: Row, impute: bool) -> Score:
     )
 
 
-def _contrast(row: Row) -> Contrast:
+def _contrast(row: Row, metric: Metric) -> Contrast:
+    difference, p_holm = parse(row["difference"]), parse(row["p_holm"])
+    said = "unresolved" if not p_holm < ALPHA else "better" if metric.better(difference) else "worse"
     return Contrast(
         configuration=_configuration(row),
         reference=_configuration(row, "reference_"),
-        difference=parse(row["difference"]),
+        difference=difference,
         low=parse(row["ci_low"]),
         high=parse(row["ci_high"]),
         p=parse(row["p"]),
-        p_holm=parse(row["p_holm"]),
+        p_holm=p_holm,
         n=parse(row["n"]),
         detectable=parse(row.get("detectable")),
+        verdict=row.get("verdict") or said,
+        n_clusters=parse(row.get("n_clusters")),
+        fold_low=parse(row.get("fold_ci_low")),
+        fold_high=parse(row.get("fold_ci_high")),
     )

@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Mapping
 
+from vcbench.report.figure import Figure, Line, curves
 from vcbench.report.inputs import Inputs, Row
 from vcbench.report.panel import Panel
 from vcbench.report.section import Section, table
@@ -70,6 +71,8 @@ def sections(
             }
             for rank, member in enumerate(members)
         ]
+    drawing = _drawing(panel, groups, model, base, data)
+    description += f' <span class="vcb-files">{drawing.links()}</span>'
     margin = 0.08 * (max(0.0, *differences.values()) - min(0.0, *differences.values()) or 1.0)
     ticks = [f"{escape(name)} ({len(members)})" for name, members in groups.items()]
     return [
@@ -80,6 +83,7 @@ def sections(
             title="Perturbation by perturbation",
             plot="scatter",
             data=data,
+            figures=(drawing,),
             description=description,
             options={
                 "pconfig": {
@@ -111,6 +115,24 @@ def sections(
             data=_strata_table(panel, groups, model, base, labels, places),
         ),
     ]
+
+
+def _drawing(panel, groups, model, base, data) -> Figure:
+    """Return the differences for print: one column of points for each stratum."""
+    points = [
+        Line("", tuple((float(p["x"]), float(p["y"]), math.nan, math.nan) for p in members), "model", joined=False)
+        for members in data.values()
+    ]
+    rows = [
+        {"severity": name, "perturbation": member, "model": model[member], "baseline": base[member],
+         "difference": model[member] - base[member]} for name, members in groups.items() for member in members
+    ]  # fmt: skip
+    ticks = [(float(place), f"{name} ({len(members)})") for place, (name, members) in enumerate(groups.items())]
+    return curves(
+        f"{panel.id}.perturbations", f"{panel.dataset}, {panel.split} split: best model minus best baseline", points,
+        "Severity (perturbations)", f"Difference in {panel.primary.full_title}",
+        ("severity", "perturbation", "model", "baseline", "difference"), rows, {"no difference": (0.0, "null")}, ticks,
+    )  # fmt: skip
 
 
 def _strata_table(panel, groups, model, base, labels, places) -> str:

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 
 from vcbench.core.catalogue import EXTERNAL
-from vcbench.report import encoder_flags, leaderboard, verdict
+from vcbench.report import encoder_flags, leaderboard, trust, verdict
 from vcbench.report.inputs import Inputs
 from vcbench.report.panel import Contrast, Panel
 from vcbench.report.section import Section
@@ -27,6 +27,7 @@ def section(inputs: Inputs, panels: list[Panel], css: str) -> Section:
 {caveats(inputs)}
 {failures(inputs)}
 {vectors(inputs)}
+{trust.line(inputs, panels)}
 <div class="vcb-cards">
 {cards}
 </div>

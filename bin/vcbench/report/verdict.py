@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from vcbench.report.panel import ALPHA, Contrast, Panel
+from vcbench.report.panel import Contrast, Panel
 from vcbench.report.text import count, escape, interval, listing, number, p_value
 
 
@@ -43,7 +43,7 @@ def _without_models(panel: Panel) -> str:
 def _no_winner(panel: Panel) -> str:
     others = panel.competitors()
     closest = others[0]
-    worse = [item for item in others if not panel.primary.better(item.difference) and item.p_holm < ALPHA]
+    worse = [item for item in others if item.verdict == "worse"]
     text = f"Closest: {_name(panel, closest)}, {_against(panel, closest)}."
     if worse:
         text += f" {len(worse)} of {count(len(others), 'configuration')} significantly worse."

@@ -31,7 +31,7 @@ class Report:
         return (self.folder / f"{name}_mqc.json").exists()
 
     def text(self) -> str:
-        return "\n".join(path.read_text() for path in sorted(self.folder.glob("*")))
+        return "\n".join(path.read_text() for path in sorted(self.folder.glob("*.*")))
 
 
 @pytest.fixture(scope="session")

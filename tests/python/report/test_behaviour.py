@@ -106,9 +106,10 @@ def test_same_input_gives_the_same_bytes_whatever_the_order_of_rows(make_report,
 
     again, shuffled = make_report(Run()), make_report(Run(), shuffle)
     for other in (again, shuffled):
-        assert [p.name for p in sorted(other.folder.iterdir())] == [p.name for p in sorted(report.folder.iterdir())]
-        for path in report.folder.iterdir():
-            assert path.read_bytes() == (other.folder / path.name).read_bytes(), path.name
+        names = [{path.relative_to(r.folder) for path in r.folder.rglob("*.*")} for r in (report, other)]
+        assert names[0] == names[1]
+        for name in names[0]:
+            assert (report.folder / name).read_bytes() == (other.folder / name).read_bytes(), name
 
 
 def test_order_and_versions(report):
@@ -212,10 +213,15 @@ def test_scale_covers_and_has_round_ticks():
 def test_aggregate_and_prepare_write_the_columns_the_report_reads():
     from vcbench.report import inputs
     from vcbench.splits import leakage
-    from vcbench.stats import accounting, aggregate
+    from vcbench.stats import accounting, aggregate, contrast_table
 
     assert set(inputs._REQUIRED["leaderboard.tsv"]) <= set(aggregate.LEADERBOARD)
-    assert set(inputs._REQUIRED["contrasts.tsv"]) | {"reference", "detectable"} <= set(aggregate.CONTRASTS)
+    needed = {"reference", "detectable", "verdict", "n_clusters", "fold_ci_low", "fold_ci_high"}
+    assert set(inputs._REQUIRED["contrasts.tsv"]) | needed <= set(aggregate.CONTRASTS)
+    for name in ("selection", "ranks", "factors", "families", "agreement"):
+        assert set(inputs._REQUIRED[f"{name}.tsv"]) <= set(aggregate.TABLES[name])
+    assert {"discriminates", "n_seeds", "seed_sd"} <= set(aggregate.LEADERBOARD)
+    assert panel.CONTROL_INPUT == contrast_table.CONTROL_INPUT
     assert {"state", "stage", "reason"} <= set(accounting.COLUMNS)
     assert set(inputs._REQUIRED["cost.tsv"]) <= set(accounting.COST)
     assert set(folds.COLUMNS) <= set(leakage.COLUMNS)
