@@ -4,6 +4,7 @@
 
 include { ENCODE           } from '../subworkflows/local/encode/main'
 include { EVALUATE         } from '../subworkflows/local/evaluate/main'
+include { EXPLORE_RESULTS  } from '../subworkflows/local/explore/main'
 include { IMPORT_EXTERNAL  } from '../subworkflows/local/predict/import_external'
 include { PLAN             } from '../modules/local/plan/main'
 include { PREDICT          } from '../subworkflows/local/predict/main'
@@ -75,7 +76,9 @@ workflow VARIANTCELLBENCH {
 
     EVALUATE(ch_folds, PREDICT.out.predicted.mix(IMPORT_EXTERNAL.out.predicted), TRAIN.out.trained, PLAN.out.plan, ch_units)
 
-    WRITE_REPORT(EVALUATE.out.tables, PREPARE_DATASETS.out.quality, PREPARE_DATASETS.out.leakage, PREPARE_DATASETS.out.perturbations, ENCODE.out.encodings)
+    EXPLORE_RESULTS(EVALUATE.out.tables, PREPARE_DATASETS.out.perturbations, ENCODE.out.encodings)
+
+    WRITE_REPORT(EVALUATE.out.tables, PREPARE_DATASETS.out.quality, PREPARE_DATASETS.out.leakage, PREPARE_DATASETS.out.perturbations, ENCODE.out.encodings, EXPLORE_RESULTS.out.tables)
 
     emit:
     tables = EVALUATE.out.tables // channel: path(tables)

@@ -18,6 +18,7 @@ from vcbench.report import (
     glossary,
     heatmap,
     inputs,
+    known_function,
     leaderboard,
     methods,
     metrics_table,
@@ -36,7 +37,11 @@ from vcbench.report import (
 #: What each chapter is about; MultiQC would repeat the first section's description otherwise.
 MODULES = {
     summary.MODULE: "",
+<<<<<<< Updated upstream
     trust.MODULE: "",
+=======
+    known_function.MODULE: "Whether predicted impacts say what other sources know of the variants",
+>>>>>>> Stashed changes
     "vcb_failed": "Every unit was planned before the run began; those without a result are listed here",
     "vcb_folds": "What each fold was trained and tested on, and how much of the test set training had a hint of",
     encoders.MODULE: "The vectors models were given: whose they are, and whether something is wrong with them",
@@ -68,6 +73,7 @@ def build(data: inputs.Inputs, assets: Path) -> list[section.Section]:
             *statistics.sections(item, data, *place),
         ]
     found += [
+        *known_function.sections(data),
         failures.section(data),
         folds.section(data),
         *encoders.sections(data),
@@ -107,6 +113,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--leakage", type=Path, nargs="*", default=[], help="<dataset>.leakage.tsv files")
     parser.add_argument("--perturbations", type=Path, nargs="*", default=[], help="<dataset>.perturbations.tsv files")
     parser.add_argument("--encoders", type=Path, nargs="*", default=[], help="encoder_*.tsv of vcb_encoder_qc.py")
+    parser.add_argument("--explored", type=Path, nargs="*", default=[], help="tables of vcb_explore.py")
     parser.add_argument("--versions", type=Path, help="TSV of process, software, version")
     parser.add_argument("--run", type=Path, required=True, help="run.json: facts of the run")
     parser.add_argument("--assets", type=Path, default=catalogue.ASSETS, help="folder of the catalogues and templates")
@@ -122,6 +129,7 @@ def main(argv: Sequence[str]) -> None:
         options.run,
         options.assets,
         options.encoders,
+        options.explored,
     )
     options.out_dir.mkdir(parents=True, exist_ok=True)
     sections = build(data, options.assets)

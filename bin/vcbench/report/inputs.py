@@ -85,12 +85,22 @@ _ENCODER_TABLES = {
     "provenance": ("encoder", "licence", "noncommercial", "url", "revision", "weights_sha256", "official_size"),
 }  # fmt: skip
 
+#: Columns of the tables of vcb_explore.py that the report needs.
+_EXPLORED_TABLES = {
+    "known_function": (
+        "dataset", "split", "variants", "known", "statistic", "model", "encoder", "strategy", "class", "value",
+        "ci_low", "ci_high", "interval", "chance", "n", "n_expected", "n_positive", "zero_shot_difference",
+        "difference_low", "difference_high", "left_out", "reason",
+    ),
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Inputs:
     """The tables of a run by name; `quality` and `perturbations` by dataset id.
 
     `encoders` holds the tables of vcb_encoder_qc.py (quality, similarity, map, provenance); none when it failed.
+    `explored` holds the optional tables of vcb_explore.py by name; none when the run was not asked for them.
     """
 
     plan: list[Row]
@@ -104,11 +114,15 @@ class Inputs:
     scores: Path
     names: Names
     encoders: dict[str, list[Row]] = field(default_factory=dict)
+<<<<<<< Updated upstream
     selection: list[Row] = field(default_factory=list)
     ranks: list[Row] = field(default_factory=list)
     factors: list[Row] = field(default_factory=list)
     families: list[Row] = field(default_factory=list)
     agreement: list[Row] = field(default_factory=list)
+=======
+    explored: dict[str, list[Row]] = field(default_factory=dict)
+>>>>>>> Stashed changes
 
     def panels(self) -> list[tuple[str, str]]:
         """Return the planned (dataset, split) pairs, sorted; a panel without any result is among them."""
@@ -133,6 +147,11 @@ def _encoder_tables(paths: Sequence[Path]) -> dict[str, list[Row]]:
     return {name: read_tsv(names[name], columns) for name, columns in _ENCODER_TABLES.items() if name in names}
 
 
+def _explored_tables(paths: Sequence[Path]) -> dict[str, list[Row]]:
+    names = {path.name.removesuffix(".tsv"): path for path in paths}
+    return {name: read_tsv(names[name], columns) for name, columns in _EXPLORED_TABLES.items() if name in names}
+
+
 def read(
     tables: Path,
     quality: Sequence[Path],
@@ -142,6 +161,7 @@ def read(
     run: Path,
     assets: Path,
     encoders: Sequence[Path] = (),
+    explored: Sequence[Path] = (),
 ) -> Inputs:
     """Read the inputs; raises :class:`InputError` naming the file and what it lacks."""
     loaded = {}
@@ -168,6 +188,7 @@ def read(
         scores=tables / "scores.parquet",
         names=Names.load(assets, *({row[key] for row in loaded["plan"]} for key in ("encoder", "model"))),
         encoders=_encoder_tables(encoders),
+        explored=_explored_tables(explored),
     )
 
 

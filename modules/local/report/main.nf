@@ -9,6 +9,7 @@ process REPORT {
     path leakage, stageAs: 'leakage/*'
     path perturbations, stageAs: 'perturbations/*'
     path encoders, stageAs: 'encoders/*'
+    path explored, stageAs: 'explored/*'
     val run
     val versions
     path assets, stageAs: 'assets/*'
@@ -33,6 +34,7 @@ process REPORT {
         --leakage leakage/* \\
         --perturbations perturbations/* \\
         --encoders encoders/* \\
+        --explored explored/* \\
         --run run.json \\
         --versions versions.tsv \\
         --assets assets \\

@@ -30,6 +30,7 @@ workflow WRITE_REPORT {
     ch_leakage       // channel: path(leakage)
     ch_perturbations // channel: path(perturbations)
     ch_encodings     // channel: path(dataset.encoder.strategy.h5ad)
+    ch_explored      // channel: path(table), none when no optional analysis was asked for
 
     main:
     ENCODER_QC(
@@ -48,6 +49,7 @@ workflow WRITE_REPORT {
         ch_leakage.collect(sort: { table -> table.name }),
         ch_perturbations.collect(sort: { table -> table.name }),
         ENCODER_QC.out.tables.ifEmpty([]),
+        ch_explored.collect(sort: { table -> table.name }).ifEmpty([]),
         runFacts(),
         ch_versions,
         channel.fromList(['models.yml', 'encoders.yml', 'metrics.yml', 'methods_description_template.yml', 'report.css']).map { name -> file("${projectDir}/assets/${name}") }.collect(),

@@ -1,0 +1,1 @@
+"""Optional analyses: what predictions say about known function, learning curves, atlases of all substitutions."""

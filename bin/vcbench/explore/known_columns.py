@@ -1,0 +1,116 @@
+"""What is known of each variant: columns of the user's annotations, as `--known_function` names them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from vcbench.core.errors import InputError
+
+#: Classes understood without being told, compared without regard to case, `_` and `-`; others are left out and named.
+DAMAGING = frozenset((
+    "pathogenic", "likely pathogenic", "pathogenic/likely pathogenic", "damaging", "deleterious", "probably damaging",
+    "non functional", "nonfunctional", "loss of function", "lof", "dne lof", "notdne lof", "impactful", "oncogenic",
+    "likely oncogenic", "true", "yes",
+))  # fmt: skip
+HARMLESS = frozenset((
+    "benign", "likely benign", "benign/likely benign", "tolerated", "neutral", "functional", "wt like",
+    "wild type like", "notdne notlof", "likely neutral", "synonymous", "false", "no",
+))  # fmt: skip
+
+_ITEM = re.compile(r"(?P<low>-?)(?P<column>[^,<>=]+?)\s*(?:(?P<rule>>=|<=|=)\s*(?P<value>[^,<>=]+))?")
+EXPECTED = "COLUMN, -COLUMN, COLUMN>=0.5, COLUMN<=0.5 or COLUMN=class|class, separated by commas"
+
+
+@dataclass(frozen=True)
+class Known:
+    """One item of `--known_function`.
+
+    `low` is true when low values are the damaging ones. `rule` is ``>=`` or ``<=`` with a number, ``=`` with the
+    damaging classes (every other class is harmless), or empty.
+    """
+
+    text: str
+    column: str
+    low: bool
+    rule: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Values:
+    """What a column says of some variants, in their order; None where it says nothing.
+
+    `numbers` are oriented so that high is damaging (None for a column of classes), `damaging` are labels (None for a
+    column of numbers without a rule). `left_out` counts classes that are neither.
+    """
+
+    numbers: list[float] | None
+    damaging: list[bool | None] | None
+    left_out: dict[str, int]
+    problem: str = ""
+
+
+def parse(text: str, where: str = "--known_function") -> list[Known]:
+    """Return the items of a list; :class:`InputError` for one that cannot be read."""
+    found = []
+    for item in (part.strip() for part in text.split(",")):
+        if not item:
+            continue
+        match = _ITEM.fullmatch(item)
+        number = match is not None and match["rule"] in (">=", "<=")
+        if match is None or (number and not is_number(match["value"])) or (match["low"] and match["rule"] == "="):
+            raise InputError("not a rule", where=where, found=item, expected=EXPECTED)
+        found.append(Known(item, match["column"].strip(), bool(match["low"]) or match["rule"] == "<=",
+                           match["rule"] or "", (match["value"] or "").strip()))  # fmt: skip
+    return found
+
+
+def is_number(text: str) -> bool:
+    """Return whether a text is a finite number."""
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.lower().replace("_", " ").replace("-", " ").split())
+
+
+def values(known: Known, rows: Sequence[Mapping[str, str]]) -> Values:
+    """Return what the column says of the variants of these rows; `problem` tells why it says nothing usable."""
+    texts = [row.get(known.column, "").strip() for row in rows]
+    given = [text for text in texts if text]
+    if not given:
+        return Values(None, None, {}, f"no variant has a value in column {known.column}")
+    if known.rule == "=":
+        classes = {_plain(part) for part in known.value.split("|")}
+        return Values(None, [_plain(text) in classes if text else None for text in texts], {})
+    if all(is_number(text) for text in given):
+        sign = -1.0 if known.low else 1.0
+        numbers = [sign * float(text) if text else math.nan for text in texts]
+        if not known.rule:
+            return Values(numbers, None, {})
+        cut = sign * float(known.value)
+        return Values(numbers, [None if math.isnan(number) else number >= cut for number in numbers], {})
+    if known.rule or known.low:
+        bad = next(text for text in given if not is_number(text))
+        return Values(None, None, {}, f"column {known.column} holds '{bad}', which is no number")
+    labels = [_understood(text) for text in texts]
+    left_out = Counter(text for text, label in zip(texts, labels, strict=True) if text and label is None)
+    problem = ""
+    if len(set(labels) - {None}) < 2:
+        some = ", ".join(sorted(set(given))[:5])
+        problem = (
+            f"classes are not understood or all alike ({some}); name the damaging ones: {known.column}=class|class"
+        )
+    return Values(None, labels, dict(sorted(left_out.items())), problem)
+
+
+def _understood(text: str) -> bool | None:
+    name = _plain(text)
+    return True if name in DAMAGING else False if name in HARMLESS else None

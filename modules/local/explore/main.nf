@@ -1,0 +1,37 @@
+process EXPLORE {
+    label 'process_low'
+    label 'optional'
+    conda "${moduleDir}/../prepare/environment.yml"
+    container 'ghcr.io/variantcellbench/light:0.1.0'
+
+    input:
+    path tables
+    path perturbations, stageAs: 'perturbations/*'
+    path zero_shot, stageAs: 'zero_shot/*'
+    path assets, stageAs: 'assets/*'
+    val code
+
+    output:
+    path 'explored/*.tsv', emit: tables
+    tuple val("${task.process}"), eval('vcb_versions.py anndata numpy pyarrow scipy'), topic: versions
+
+    script:
+    def args = task.ext.args ?: ''
+    """
+    # code ${code}
+    shopt -s nullglob
+    vcb_explore.py \\
+        --tables ${tables} \\
+        --perturbations perturbations/* \\
+        --zero-shot zero_shot/* \\
+        --assets assets \\
+        ${args} \\
+        --out-dir explored
+    """
+
+    stub:
+    """
+    mkdir explored
+    touch explored/known_function.tsv
+    """
+}
