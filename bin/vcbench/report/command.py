@@ -37,11 +37,8 @@ from vcbench.report import (
 #: What each chapter is about; MultiQC would repeat the first section's description otherwise.
 MODULES = {
     summary.MODULE: "",
-<<<<<<< Updated upstream
     trust.MODULE: "",
-=======
     known_function.MODULE: "Whether predicted impacts say what other sources know of the variants",
->>>>>>> Stashed changes
     "vcb_failed": "Every unit was planned before the run began; those without a result are listed here",
     "vcb_folds": "What each fold was trained and tested on, and how much of the test set training had a hint of",
     encoders.MODULE: "The vectors models were given: whose they are, and whether something is wrong with them",

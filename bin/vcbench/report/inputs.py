@@ -114,15 +114,12 @@ class Inputs:
     scores: Path
     names: Names
     encoders: dict[str, list[Row]] = field(default_factory=dict)
-<<<<<<< Updated upstream
     selection: list[Row] = field(default_factory=list)
     ranks: list[Row] = field(default_factory=list)
     factors: list[Row] = field(default_factory=list)
     families: list[Row] = field(default_factory=list)
     agreement: list[Row] = field(default_factory=list)
-=======
     explored: dict[str, list[Row]] = field(default_factory=dict)
->>>>>>> Stashed changes
 
     def panels(self) -> list[tuple[str, str]]:
         """Return the planned (dataset, split) pairs, sorted; a panel without any result is among them."""
