@@ -206,8 +206,11 @@ def _gain(panel: Panel, configuration: Configuration, places: int) -> str:
     if contrast is None or not math.isfinite(contrast.difference):
         return ""
     css = {"better": "vcb-good", "worse": "vcb-bad"}.get(contrast.verdict, "")
+    tip = contrast.verdict
+    if math.isfinite(contrast.detectable):
+        tip += f"; a true difference of {number(contrast.detectable, places)} would be found four times out of five"
     return (
-        f'<b class="{css}">{number(contrast.difference, places, signed=True)}</b> '
+        f'<b class="{css}" title="{escape(tip)}">{number(contrast.difference, places, signed=True)}</b> '
         f"<small>{interval(contrast.low, contrast.high, places, signed=True)}; "
         f"corrected {p_value(contrast.p_holm)}</small>"
     )

@@ -133,7 +133,24 @@ def _run(inputs: Inputs) -> list[Check]:
         f'; <a href="#vcb_failed">{bad} did not, each is listed with its reason</a>.' if bad else "."
     )
     found.append(Check("failures", "Did everything that was planned give a result?", answer, MIND if bad else GOOD))
-    return found
+    agreed = _panels(inputs)
+    return [*found, agreed] if agreed else found
+
+
+def _panels(inputs: Inputs) -> Check | None:
+    """Return whether datasets and splits order the configurations alike; None with one of them only."""
+    rows = [row for row in inputs.agreement if row["compared"] == "panels" and math.isfinite(parse(row["tau"]))]
+    if not rows:
+        return None
+    middle = statistics.median(parse(row["tau"]) for row in rows)
+    worst = min(rows, key=lambda row: (parse(row["tau"]), row["dataset"], row["split"]))
+    pair = " and ".join(f"{worst[f'{o}dataset']} ({worst[f'{o}split']})" for o in ("", "other_"))
+    answer = (
+        f"Median Kendall's tau of the order of configurations between datasets and splits: {number(middle, 2)} "
+        f"(1 = same order); least alike: {escape(pair)}, {number(parse(worst['tau']), 2)}."
+    )
+    state = GOOD if middle >= ALIKE else MIND
+    return Check("other datasets", "Do datasets and splits agree on who is better?", answer, state)
 
 
 def _baselines(panel: Panel, inputs: Inputs) -> Check:

@@ -42,6 +42,13 @@ def tables(leaderboard: pd.DataFrame, scores: pd.DataFrame, models: dict) -> dic
                 found["agreement"].append({"compared": "metrics", **shared, "metric": one[0], "gene_set": one[1],
                     "other_dataset": panel[0], "other_split": panel[1], "other_metric": other[0],
                     "other_gene_set": other[1], "tau": tau, "n_configurations": len(columns[one])})  # fmt: skip
+    panels = sorted({(row["dataset"], row["split"]) for row in found["ranks"]})
+    for i, one in enumerate(panels):
+        for other in panels[i + 1 :]:
+            found["agreement"].append({"compared": "panels", "dataset": one[0], "split": one[1], **PRIMARY,
+                "other_dataset": other[0], "other_split": other[1], "other_metric": PRIMARY["metric"],
+                "other_gene_set": PRIMARY["gene_set"], "tau": 0.6 if one[0] == other[0] else 0.25,
+                "n_configurations": 30})  # fmt: skip
     return {name: pd.DataFrame(rows, columns=COLUMNS[name]) for name, rows in found.items()}
 
 

@@ -59,6 +59,7 @@ def test_statistics_say_what_the_tables_say(report):
     assert re.search(rf"the model</b></td>\s*<td>{size:.3f}</td>", html)
     assert "the model (30 % of the variation)." in html
     agreement = mine(report, "agreement")
+    agreement = agreement[agreement["compared"] == "metrics"]
     ends = [agreement[["metric", "gene_set"]], agreement[["other_metric", "other_gene_set"]]]
     own = agreement[sum((end.to_numpy() == ("dpearson_pm", "expr_nt")).all(axis=1) for end in ends) > 0]
     assert f"{(own['tau'] >= 0.5).sum()} of {len(own)} other headline metrics" in html
@@ -91,6 +92,9 @@ def test_checks_are_answered_with_numbers_of_the_run(report):
     assert found["Could it be chance?"][0] == "good"
     assert "−0.030 to 0.050" in found["Could it be chance?"][1]
     assert checks(report, "")["Did everything that was planned give a result?"][0] == "mind"
+    state, answer = checks(report, "")["Do datasets and splits agree on who is better?"]
+    assert state == "mind"  # four of six pairs lie across datasets
+    assert "0.25 (1 = same order); least alike: kras_screen (position) and tp53_screen (position), 0.25" in answer
     line = re.search(r"Can I trust this number\?</b></a> (.*?)</p>", report.section("vcb_result")["data"]).group(1)
     panels = [f"{d} · {s} split:" for d in ("tp53_screen", "kras_screen") for s in ("variant", "position")]
     good = [state for panel in ("", *panels) for state, _ in checks(report, panel).values()]
