@@ -108,11 +108,15 @@ def top5(comparison: Comparison, gene_set: str) -> Outcome:
 
 
 def chance(metric: str, truth: FoldTruth) -> float:
-    """Return what guessing scores in `mrr`, `top1` or `top5`: H_n/n, 1/n, min(5, n)/n; NaN below two truths."""
+    """Return what guessing scores in `mrr`, `top1`, `top5`, `vcc_pds`; NaN below two truths.
+
+    H_n/n, 1/n, min(5, n)/n and (n + 1)/2n of n truths.
+    """
     n = int(_usable(truth).sum())
     if n < 2:
         return float("nan")
-    return {"mrr": float((1 / np.arange(1, n + 1)).sum()) / n, "top1": 1 / n, "top5": min(5, n) / n}[metric]
+    return {"mrr": float((1 / np.arange(1, n + 1)).sum()) / n, "top1": 1 / n, "top5": min(5, n) / n,
+            "vcc_pds": (n + 1) / (2 * n)}[metric]  # fmt: skip
 
 
 def rank_t2p(comparison: Comparison, gene_set: str) -> Outcome:

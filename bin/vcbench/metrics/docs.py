@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vcbench.core import catalogue
-from vcbench.metrics import contract, registry
+from vcbench.metrics import cell_space, contract, distribution, registry
 from vcbench.metrics.registry import Metric
 
 _INTRODUCTION = f"""# Metrics
@@ -56,6 +56,9 @@ averaged within a perturbation first.
 | `const_true`, `few_genes`, `few_cells`, `no_control` | the measurement does not allow the metric |
 | `no_de`, `all_de` | no (every) gene is significantly changed |
 | `single_pert` | too few perturbations to compare |
+| `no_cells` | the metric needs predicted cells that differ, and the model predicts a profile (or too few cells) |
+| `no_single` | a single of the double was not measured |
+| `sign_mismatch` | the weights of the two singles have opposite signs |
 """
 
 
@@ -65,6 +68,12 @@ def _no_skill(metric: Metric) -> str:
         "prevalence": "share of changed genes",
         "top_share": "k / number of genes",
         "constant_area": "(1 + share of changed genes) / 2",
+        "chance_mrr": "H_n / n",
+        "chance_top1": "1 / n",
+        "chance_top5": "5 / n",
+        "chance_vcc_pds": "(n + 1) / 2n",
+        "control_cells": "value of training control cells",
+        "nan": "",
     }
     return text.get(str(metric.no_skill), f"{metric.no_skill:g}" if isinstance(metric.no_skill, int | float) else "")
 
@@ -75,7 +84,63 @@ def _row(metric: Metric) -> str:
     return f"| {columns} | {name}: {metric.explain} | {metric.direction} | {_no_skill(metric)} |"
 
 
-def render(metrics: Mapping[str, Metric], groups: Mapping[str, list[str]]) -> str:
+#: Title of the section of each group on request, and what stands above its table.
+_SECTIONS = {
+    "extended": "Extended metrics (`--metrics {group}`)",
+    "bench_compat": "VariantCellBench's own formulas (`--bench_compat`)",
+    "cells": "Predicted cells (`--metrics {group}`)",
+    "vcc": "Virtual Cell Challenge 2025 (`--metrics {group}`)",
+    "interactions": "Genetic interactions (`--metrics {group}`)",
+    "lm": "Log-of-mean profiles (`--metrics {group}`)",
+}
+_NOTES = {
+    "cells": f"""Only for models that emit cells which differ (status `no_cells` otherwise): one profile repeated has no spread, and a
+test would call almost every gene significant. Distances are between at most {distribution.MAX_CELLS} cells of a perturbation (drawn by
+seed) on {cell_space.N_COMPONENTS} principal components of the fold's true cells, on the {cell_space.N_GENES:,} genes that vary most in training cells and
+controls; self pairs are included, so an E-distance is never negative. Predicted cells are tested against the training
+controls, at least {contract.MIN_CELLS_DE} of them; true cells against the held-out ones, as in the truth DE table. Values below 0 count as 0.
+These metrics have no `tech_duplicate`.
+
+""",
+    "vcc": """The formulas of the challenge on this benchmark's truth: all genes, all control cells on both sides (predictions carry none),
+rank-sum test with ties and continuity corrected, fold changes of geometric means without pseudocount. Where the
+challenge counts 0 for an undefined value, it is undefined here. `vcc_score` compares means over the perturbations of
+all folds; its baseline is the mean of all training cells of perturbations, the same for every test perturbation.
+
+""",
+    "interactions": """For test perturbations that combine two others (`A+B`), on the 1,000 genes of highest control expression; other
+perturbations have no row. Singles are measured where they are in training, predicted where they are test perturbations
+too; a double whose single was not measured is `no_single`. The value of a model is that of the *predicted* double;
+that of the measured double stands in the rows of `truth`. A gene interacts where the double deviates from the sum of its
+singles beyond the cut at which the local false discovery rate (empirical null) is 5 %; the `gi_tpr_*` and `gi_ap` rank all
+pairs of double and gene by predicted deviation, upwards only, fold by fold.
+
+""",
+    "lm": f"""As the metrics of the same name, on log1p({cell_space.LOG_OF_MEAN_SCALE:,.0f} x share of the gene in the summed normalised expression of the
+cells). The mean of logs, used everywhere else, depends on the spread between cells; this does not. Only for models that
+emit cells.
+
+""",
+}
+_LEFT_OUT = """
+## Not computed
+
+| metric elsewhere | why not |
+|---|---|
+| `*_top200_hvg` (GEARS, VariantCellBench) | the genes are chosen on test truth |
+| GEARS `fold_change_gap_*` | ratio of means of logs is not a fold change |
+| GEARS `uncertainty` | exists only for models trained with it |
+| VariantCellBench C-Acc over all cell pairs | favours perturbations with little spread |
+| cell-eval `clustering_agreement` | best of seven resolutions is optimistic |
+| PerturBench scaled, var, var-logfc, logp | other quantities than profiles |
+| LPP L2 | the square root of the number of genes times `rmse` |
+| OpenProblems row-wise metrics on signed log p | another target space |
+| GEARS `mse_top{N}_de` of deltas | the same number as `mse` |
+| Systema coarse-phenotype ROC-AUC (`phenotype_auc`) | needs a phenotype class per perturbation |
+"""
+
+
+def render(metrics: Mapping[str, Metric], groups: Mapping[str, list[str]], on_request: Mapping[str, str]) -> str:
     """Return the page."""
     head = "| column | what it asks | better | no skill |\n|---|---|---|---|"
     shown = [metric for metric in metrics.values() if metric.level != "term"]
@@ -84,18 +149,36 @@ def render(metrics: Mapping[str, Metric], groups: Mapping[str, list[str]]) -> st
         ("Primary metric and its companion", [m for m in shown if m.id in primary]),
         ("The other headline metrics", [m for m in shown if m.headline and not m.compat and m.id not in primary]),
         ("Further metrics", [m for m in shown if m.group == "default" and not m.headline and m.id not in primary]),
-        ("Extended metrics (`--metrics extended`)", [m for m in shown if m.group == "extended"]),
-        ("VariantCellBench's own formulas (`--bench_compat`)", [m for m in shown if m.compat]),
-    ]
-    text = [_INTRODUCTION]
+        *(
+            (_SECTIONS[group].format(group=group), [m for m in shown if m.group == group])
+            for group in registry.groups(dict(metrics)) if group != registry.DEFAULT
+        ),
+    ]  # fmt: skip
+    text = [_INTRODUCTION, _requested(on_request)]
     for title, found in sections:
-        text.append(f"\n## {title}\n\n{head}\n" + "\n".join(_row(metric) for metric in found) + "\n")
-    return "".join(text)
+        note = next((text for name, text in _NOTES.items() if found and found[0].group == name), "")
+        text.append(f"\n## {title}\n\n{note}{head}\n" + "\n".join(_row(metric) for metric in found) + "\n")
+    return "".join([*text, _LEFT_OUT])
+
+
+def _requested(groups: Mapping[str, str]) -> str:
+    rows = "\n".join(f"| `{name}` | {text} |" for name, text in groups.items())
+    return f"""
+## Groups on request
+
+`--metrics GROUP,GROUP` adds groups to the default metrics (in the pipeline; `--metrics GROUP GROUP` in `vcb_truth.py`,
+`vcb_score.py`, `vcb_evaluate.py`). TRUTH and SCORE must get the same ones.
+
+| group | what |
+|---|---|
+{rows}
+"""
 
 
 def page(assets: Path = catalogue.ASSETS) -> str:
     """Return the page for a catalogue folder."""
-    return render(registry.load(assets), catalogue.load("metrics", assets)["groups"])
+    whole = catalogue.load("metrics", assets)
+    return render(registry.load(assets), whole["groups"], whole["on_request"])
 
 
 if __name__ == "__main__":

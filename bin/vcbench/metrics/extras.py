@@ -153,10 +153,9 @@ def _packed(part: Any) -> dict[str, Any]:
 def _unpacked(kind: type, packed: Mapping[str, Any]) -> Any:
     found = {}
     for item in fields(kind):
-        value = packed[item.name]
+        value = np.asarray(packed[item.name])
         if f"{item.name}_of" in packed:
-            value = tuple(np.split(np.asarray(value), np.asarray(packed[f"{item.name}_of"])[1:-1]))
-        found[item.name] = float(value) if np.ndim(value) == 0 else np.asarray(value)
-        if isinstance(value, tuple):
-            found[item.name] = value
+            found[item.name] = tuple(np.split(value, np.asarray(packed[f"{item.name}_of"])[1:-1]))
+        else:
+            found[item.name] = float(value) if value.ndim == 0 else value
     return kind(**found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -40,8 +40,16 @@ def theil_sen(a: np.ndarray, b: np.ndarray, double: np.ndarray) -> tuple[float, 
     """
     pairs = _subsets(len(double))
     x, y = np.stack([a, b], axis=1)[pairs], double[pairs]
-    # Pairs that determine nothing get the solution of smallest norm.
-    solutions = (np.linalg.pinv(x) @ y[..., None])[..., 0]
+    determinant = x[:, 0, 0] * x[:, 1, 1] - x[:, 0, 1] * x[:, 1, 0]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        solutions = np.stack([
+            (y[:, 0] * x[:, 1, 1] - y[:, 1] * x[:, 0, 1]) / determinant,
+            (y[:, 1] * x[:, 0, 0] - y[:, 0] * x[:, 1, 0]) / determinant,
+        ], axis=1)  # fmt: skip
+    # Pairs that determine nothing, or hardly anything, get the solution of smallest norm.
+    poor = np.abs(determinant) <= 1e-12 * (x**2).sum(axis=(1, 2))
+    if poor.any():
+        solutions[poor] = (np.linalg.pinv(x[poor]) @ y[poor, :, None])[..., 0]
     found = _spatial_median(solutions)
     return float(found[0]), float(found[1])
 
@@ -53,6 +61,8 @@ def _spatial_median(points: np.ndarray, max_iter: int = 300, tolerance: float = 
         difference = points - median
         distance = np.sqrt((difference**2).sum(axis=1))
         away = distance >= np.finfo(float).eps
+        if not away.any():
+            return median
         at_point = float(not away.all())
         weights = 1 / distance[away]
         norm = np.sqrt((((difference[away]) * weights[:, None]).sum(axis=0) ** 2).sum())
@@ -92,6 +102,14 @@ class Deltas:
         """(n, genes) double minus the sum of its singles."""
         return self.double - self.first - self.second
 
+    @cached_property
+    def coefficients(self) -> np.ndarray:
+        """(n, 2) Theil-Sen coefficients of the singles; NaN where one is not there."""
+        found = np.full((len(self.double), 2), np.nan)
+        for row in np.flatnonzero(~np.isnan(self.deviation).any(axis=1)):
+            found[row] = theil_sen(self.first[row], self.second[row], self.double[row])
+        return found
+
 
 def top_genes(truth: FoldTruth) -> np.ndarray:
     """Return the genes of highest mean control expression (sorted): the gene set ``top1000ctrl``."""
@@ -124,51 +142,43 @@ def _deltas(doubles, double: np.ndarray, singles: np.ndarray) -> Deltas:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Properties of one double: (genes,) deltas of the double and its singles -> value
+# Properties of one double: deltas of all doubles, the row of one -> value
 
-Property = Callable[[np.ndarray, np.ndarray, np.ndarray, FoldTruth], float]
-
-
-def _c1(double: np.ndarray, a: np.ndarray, b: np.ndarray, truth: FoldTruth) -> float:
-    return theil_sen(a, b, double)[0]
+Property = Callable[[Deltas, int, FoldTruth], float]
 
 
-def _c2(double: np.ndarray, a: np.ndarray, b: np.ndarray, truth: FoldTruth) -> float:
-    return theil_sen(a, b, double)[1]
+def _magnitude(deltas: Deltas, row: int, truth: FoldTruth) -> float:
+    return float(np.hypot(*deltas.coefficients[row]))
 
 
-def _magnitude(double: np.ndarray, a: np.ndarray, b: np.ndarray, truth: FoldTruth) -> float:
-    return float(np.hypot(*theil_sen(a, b, double)))
-
-
-def _dominance(double: np.ndarray, a: np.ndarray, b: np.ndarray, truth: FoldTruth) -> float:
-    c1, c2 = theil_sen(a, b, double)
+def _dominance(deltas: Deltas, row: int, truth: FoldTruth) -> float:
+    c1, c2 = deltas.coefficients[row]
     return abs(float(np.log10(c1 / c2))) if c1 * c2 > 0 else float("nan")
 
 
-def _corr_fit(double: np.ndarray, a: np.ndarray, b: np.ndarray, truth: FoldTruth) -> float:
-    c1, c2 = theil_sen(a, b, double)
-    fitted = c1 * a + c2 * b
+def _corr_fit(deltas: Deltas, row: int, truth: FoldTruth) -> float:
+    c1, c2 = deltas.coefficients[row]
+    fitted, double = c1 * deltas.first[row] + c2 * deltas.second[row], deltas.double[row]
     if contract.constant(fitted[None], fitted[None])[0] or contract.constant(double[None], double[None])[0]:
         return float("nan")
     return float(np.corrcoef(fitted, double)[0, 1])
 
 
-def _dcor_singles(double: np.ndarray, a: np.ndarray, b: np.ndarray, truth: FoldTruth) -> float:
-    return distance_correlation(a, b)
+def _dcor_singles(deltas: Deltas, row: int, truth: FoldTruth) -> float:
+    return distance_correlation(deltas.first[row], deltas.second[row])
 
 
-def _dcor(double: np.ndarray, a: np.ndarray, b: np.ndarray, truth: FoldTruth) -> float:
-    return distance_correlation(np.stack([a, b], axis=1), double)
+def _dcor(deltas: Deltas, row: int, truth: FoldTruth) -> float:
+    return distance_correlation(np.stack([deltas.first[row], deltas.second[row]], axis=1), deltas.double[row])
 
 
-def _equality(double: np.ndarray, a: np.ndarray, b: np.ndarray, truth: FoldTruth) -> float:
-    both = distance_correlation(a, double), distance_correlation(b, double)
+def _equality(deltas: Deltas, row: int, truth: FoldTruth) -> float:
+    both = [distance_correlation(single[row], deltas.double[row]) for single in (deltas.first, deltas.second)]
     return min(both) / max(both) if max(both) > 0 else float("nan")
 
 
-def _score(double: np.ndarray, a: np.ndarray, b: np.ndarray, truth: FoldTruth) -> float:
-    return float(np.sqrt(((double - a - b) ** 2).mean()))
+def _score(deltas: Deltas, row: int, truth: FoldTruth) -> float:
+    return float(np.sqrt((deltas.deviation[row] ** 2).mean()))
 
 
 def classes(double: np.ndarray, a: np.ndarray, b: np.ndarray, truth: FoldTruth) -> dict[str, np.ndarray]:
@@ -182,27 +192,34 @@ def classes(double: np.ndarray, a: np.ndarray, b: np.ndarray, truth: FoldTruth) 
 
 
 def _count(name: str) -> Property:
-    def count(double: np.ndarray, a: np.ndarray, b: np.ndarray, truth: FoldTruth) -> float:
-        return float(classes(double, a, b, truth)[name].sum())
+    def count(deltas: Deltas, row: int, truth: FoldTruth) -> float:
+        return float(classes(deltas.double[row], deltas.first[row], deltas.second[row], truth)[name].sum())
 
     return count
 
 
 _PROPERTIES: dict[str, Property] = {
-    "gi_c1": _c1, "gi_c2": _c2, "gi_magnitude": _magnitude, "gi_dominance": _dominance, "gi_corr_fit": _corr_fit,
-    "gi_dcor_singles": _dcor_singles, "gi_dcor": _dcor, "gi_equality": _equality, "gi_score": _score,
-    "gi_class_synergistic": _count("synergistic"), "gi_class_buffering": _count("buffering"),
+    "gi_c1": lambda deltas, row, truth: float(deltas.coefficients[row, 0]),
+    "gi_c2": lambda deltas, row, truth: float(deltas.coefficients[row, 1]),
+    "gi_magnitude": _magnitude,
+    "gi_dominance": _dominance,
+    "gi_corr_fit": _corr_fit,
+    "gi_dcor_singles": _dcor_singles,
+    "gi_dcor": _dcor,
+    "gi_equality": _equality,
+    "gi_score": _score,
+    "gi_class_synergistic": _count("synergistic"),
+    "gi_class_buffering": _count("buffering"),
     "gi_class_opposite": _count("opposite"),
-}  # fmt: skip
+}
 NAMES = tuple(_PROPERTIES)
 
 
 def values(name: str, truth: FoldTruth, deltas: Deltas) -> np.ndarray:
     """Return (doubles,) one property of measured or predicted doubles; NaN where a part is missing."""
     found = np.full(len(deltas.double), np.nan)
-    for row, parts in enumerate(zip(deltas.double, deltas.first, deltas.second, strict=True)):
-        if not np.isnan(parts).any():
-            found[row] = _PROPERTIES[name](*parts, truth)
+    for row in np.flatnonzero(~np.isnan(deltas.deviation).any(axis=1)):
+        found[row] = _PROPERTIES[name](deltas, row, truth)
     return found
 
 

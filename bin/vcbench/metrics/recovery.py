@@ -202,7 +202,7 @@ def _wanted(truth: FoldTruth, gene_set: str, name: str) -> tuple[np.ndarray, np.
 
 def top_share(truth: FoldTruth, metric: str, gene_set: str) -> np.ndarray:
     """Return (K,) k/G: the overlap that a constant score reaches."""
-    k, _ = _wanted(truth, gene_set, metric.rsplit("_", 1)[1])
+    k, _ = _wanted(truth, gene_set, metric.removesuffix("_lfc").rsplit("_", 1)[1])
     return k / np.maximum(truth.gene_set(gene_set).size, 1)
 
 

@@ -12,7 +12,7 @@ from vcbench.core.errors import InputError
 from vcbench.core.names import closest
 
 #: Gene sets that do not show in a column name: the metric exists in one form only.
-_UNNAMED_SETS = ("eligible", "listed", "pathways", "top1000ctrl", "cells")
+_UNNAMED_SETS = ("eligible", "listed", "pathways", "top1000ctrl", "hvg")
 
 #: Stands for every gene set that was chosen in advance (``--fixed-sets``); none are chosen without ``--gene-sets``.
 FIXED = "fixed_nt"
@@ -84,7 +84,9 @@ def load(assets: Path = catalogue.ASSETS) -> dict[str, Metric]:
     """Return the metrics by id, in catalogue order; raises :class:`InputError` for an incomplete entry."""
     metrics: dict[str, Metric] = {}
     log_of_mean: dict[str, Metric] = {}
-    for name, entry in catalogue.load("metrics", assets)["entries"].items():
+    whole = catalogue.load("metrics", assets)
+    listed = whole.get("log_of_mean", ())
+    for name, entry in whole["entries"].items():
         try:
             terms = entry.get("terms", {})
             low, high = entry["range"]
@@ -110,7 +112,7 @@ def load(assets: Path = catalogue.ASSETS) -> dict[str, Metric]:
                 compat_of=entry.get("compat_of", ""),
                 parts=tuple(entry.get("parts", ())),
             )
-            if entry.get("lm", False):
+            if name in listed:
                 log_of_mean[f"{name}_{LOG_OF_MEAN}"] = _log_of_mean(metrics[name])
         except (KeyError, ValueError) as error:
             raise InputError("incomplete metric", where=f"metrics.yml, {name}", found=error) from error
