@@ -46,6 +46,7 @@ while read -r name tag folder; do
   context=$(mktemp -d)
   trap 'rm -rf "$context"' EXIT
   cp "$folder/Dockerfile" "$folder/requirements.txt" "$context"
+  if [ -e "$folder/shared.txt" ]; then cp "$folder/shared.txt" "$context"; fi
   if [ -n "$certificates" ]; then cp "$certificates" "$context/ca.crt"; fi
   start=$SECONDS
   echo "build_images: $tag"

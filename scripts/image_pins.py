@@ -3,7 +3,8 @@
 
 A module's `environment.yml` names the packages its image needs. This script sets their versions to those of `uv.lock`
 and writes `requirements.txt` beside it, which the Dockerfile installs: the same packages with all they depend on,
-pinned by version and SHA-256.
+pinned by version and SHA-256. Images whose Dockerfile installs `shared.txt` first (the protein language models, with
+torch) have in it what all of them need, so that they share this layer, and the rest in `requirements.txt`.
 
     scripts/image_pins.py            rewrite the files
     scripts/image_pins.py --check    change nothing, exit 1 when a file is out of step
@@ -76,10 +77,10 @@ def usable(url: str) -> bool:
     return False
 
 
-def requirements(roots: Iterable[str], packages: dict[str, dict]) -> str:
-    """pip requirements with hashes for `roots` and all they need."""
+def requirements(names: Iterable[str], packages: dict[str, dict]) -> str:
+    """pip requirements with hashes for exactly these packages."""
     lines = ["# Written by scripts/image_pins.py from environment.yml and uv.lock; do not edit."]
-    for name in closure(roots, packages):
+    for name in sorted(names):
         package = packages[name]
         files = [wheel for wheel in package.get("wheels", []) if usable(wheel["url"])] or [package["sdist"]]
         hashes = sorted({file["hash"] for file in files})
@@ -108,9 +109,17 @@ def wanted(root: Path) -> dict[Path, str]:
     """Every file this script writes, with its content."""
     packages = locked(root / "uv.lock")
     files: dict[Path, str] = {}
+    direct: dict[Path, list[str]] = {}
     for path in sorted(root.glob("modules/*/*/environment.yml")):
-        files[path], names = environment(path.read_text(), packages)
-        files[path.with_name("requirements.txt")] = requirements(names, packages)
+        files[path], direct[path.parent] = environment(path.read_text(), packages)
+    layered = [folder for folder in direct if "shared.txt" in (folder / "Dockerfile").read_text()]
+    shared = closure(set.intersection(*(set(direct[folder]) for folder in layered)), packages) if layered else []
+    for folder, names in direct.items():
+        own = set(closure(names, packages))
+        if folder in layered:
+            files[folder / "shared.txt"] = requirements(shared, packages)
+            own -= set(shared)
+        files[folder / "requirements.txt"] = requirements(own, packages)
     return files
 
 

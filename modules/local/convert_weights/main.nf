@@ -3,8 +3,8 @@ process CONVERT_WEIGHTS {
     label 'process_plm'
     label 'may_fail'
     memory { 1.GB * meta.memory_gb * task.attempt }
-    conda "${moduleDir}/../esm2/environment.yml"
-    container 'ghcr.io/variantcellbench/esm2:0.1.0'
+    conda "${moduleDir}/../prott5/environment.yml"
+    container 'ghcr.io/variantcellbench/prott5:0.1.0'
     storeDir { meta.store }
 
     input:
