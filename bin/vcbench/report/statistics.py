@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from vcbench.report import leaderboard
+from vcbench.report import leaderboard, metric_by_metric
 from vcbench.report.figure import Figure, Mark, forest, matrix
 from vcbench.report.inputs import Inputs, Row
 from vcbench.report.names import Configuration
@@ -29,6 +29,7 @@ def sections(panel: Panel, inputs: Inputs, module: str, module_title: str) -> li
     parts = [
         part
         for part in (
+            _metric_by_metric(panel, inputs),
             _selection(panel, inputs),
             _factors(panel, inputs),
             _families(panel, inputs),
@@ -136,6 +137,15 @@ def _bars(rows: Sequence[Row]) -> list[tuple[int, int]]:
 
 
 Part = tuple[str, str, str, tuple[Figure, ...]]
+
+
+def _metric_by_metric(panel: Panel, inputs: Inputs) -> Part | None:
+    """Return title, conclusion and body on the best model in every headline metric."""
+    best = next(iter(panel.winners() or panel.competitors()), None)
+    if best is None:
+        return None
+    says, body = metric_by_metric.html(panel, inputs, best.configuration)
+    return "Best model, metric by metric:", says, body, ()
 
 
 def _selection(panel: Panel, inputs: Inputs) -> Part | None:

@@ -66,6 +66,25 @@ def test_statistics_say_what_the_tables_say(report):
     assert 0 < (own["tau"] >= 0.5).sum() < len(own)
 
 
+def test_the_best_model_in_every_metric(report):
+    html = report.section(f"{PANEL}_statistics")["data"].replace("\u00a0", " ")
+    contrasts = mine(report, "contrasts")
+    best = contrasts[(contrasts["reference"] == "best_baseline") & (contrasts["model"] == "sclambda")]
+    best = best.sort_values("difference").iloc[-1]
+    keys = ["model", "encoder", "strategy"]
+    board = mine(report, "leaderboard")
+    board = board[(board[keys] == best[keys]).all(axis=1)]
+    rows = re.findall(r'<tr><td><span title="[^"]+">.*?</tr>', html, flags=re.S)
+    assert len(rows) == len(board) > 8
+    primary = board[(board["metric"] == "dpearson_pm") & (board["gene_set"] == "expr_nt")].iloc[0]
+    cells = [re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<td>(.*?)</td>", rows[0], flags=re.S)]
+    assert cells[1] == f"{primary['value']:.3f} ({primary['ci_low']:.3f} to {primary['ci_high']:.3f})"
+    assert cells[2].startswith("+5.000 +4.000 to +6.000")  # the train mean of the generator
+    assert cells[3].startswith(f"{best['difference']:+.3f} {best['ci_low']:+.3f} to {best['ci_high']:+.3f}; p = 0.002")
+    assert cells[4:6] == ["−0.030 to 0.050", "0.820"]
+    assert cells[7] == f"{primary['n']} of {primary['n_expected']}"
+
+
 def test_every_link_to_a_figure_leads_to_a_file(report):
     links = set(re.findall(r'href=\\?"(figures/[^"\\]+)', report.text()))
     files = {str(path.relative_to(report.folder)) for path in report.folder.glob("figures/*")}
