@@ -42,10 +42,8 @@ def html(panel: Panel, inputs: Inputs, best: Configuration) -> tuple[str, str]:
     says = f"{name} is significantly better than the best baseline in {better} of {count(judged, 'headline metric')}."
     text = (
         f"<p>{name}. Only the first metric was declared in advance; the others are exploratory. Scaled: 0 = train "
-        f"mean, "
-        "1 = one half of the cells predicting the other half; empty where the metric cannot tell these two apart on "
-        "this "
-        "dataset. Hover over a name for what it asks.</p>"
+        "mean, 1 = one half of the cells predicting the other half; empty where the metric cannot tell these two apart "
+        "on this dataset. Hover over a name for what it asks.</p>"
     )
     return says, text + table(HEADER, rows)
 
