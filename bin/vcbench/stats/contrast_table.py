@@ -121,7 +121,7 @@ def _family(
     scaled = differences / scale[:, None]
     ci = bootstrap.intervals(differences, denominators, panel.groups, panel.weights)
     signed_rank, zeros = contrasts.signed_rank(scaled)
-    p = contrasts.sign_flip(scaled, panel.groups, panel.flips)
+    p = contrasts.sign_flip(scaled, panel.groups, panel.flips, bounded=True)
     p_holm = contrasts.holm(p)
     tested = len({name for _, name in panel.rows})
     fold_low, fold_high = contrasts.fold_intervals(differences, denominators, panel.folds, tested)

@@ -130,7 +130,7 @@ def _compared(panel: Panel, series: Series, top: np.ndarray, reference: int | No
         top, series.imputed_numerator[reference], series.imputed_denominator[reference]
     )
     ci = bootstrap.intervals(differences, denominators, panel.groups, panel.weights)
-    p = contrasts.sign_flip(differences / scale[:, None], panel.groups, panel.flips)
+    p = contrasts.sign_flip(differences / scale[:, None], panel.groups, panel.flips, bounded=True)
     return {"difference": ci.estimate, "difference_low": ci.low, "difference_high": ci.high, "p": p,
             "p_holm": contrasts.holm(p)}  # fmt: skip
 

@@ -84,6 +84,18 @@ def test_worse_than_the_best_of_many_pays_for_their_number():
     assert contrast_table.verdict({**row, "p_holm": np.nan}, PRIMARY) == "unresolved"
 
 
+def test_clearly_worse_is_said_however_many_baselines_there_are():
+    """10,000 flips alone could not survive Holm over 41 contrasts times 40 baselines."""
+    rng = np.random.default_rng(9)
+    baselines = [f"b{i:02d}" for i in range(40)]
+    values = values_of(rng, n=90, train_mean__none=0, **{f"{name}__plm": 0.5 for name in baselines}, model__plm=0.1)
+    panel = panel_of(values, ("train_mean", *baselines), n_resamples=2)
+    found = rows(panel)
+    assert found["model", "plm"]["n_references"] == 41
+    assert found["model", "plm"]["verdict"] == "worse"
+    assert {found[name, "plm"]["verdict"] for name in baselines if (name, "plm") in found} == {"unresolved"}
+
+
 def test_false_claims_on_nulls_are_at_most_five_per_cent():
     """Whole families of equally good configurations, residue positions shared: benchmarks/statistics.py runs more."""
     replicates = 120
