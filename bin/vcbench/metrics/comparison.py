@@ -59,12 +59,15 @@ class Predicted:
         (K,) predicted cells; 1 for a profile, 0 for a missing prediction.
     cells
         The cells themselves, where metrics of cells were asked for.
+    predictive
+        (K, G) the model's own variance of a measured profile, NaN rows for missing predictions; None without one.
     """
 
     mean: np.ndarray
     variance: np.ndarray
     n_cells: np.ndarray
     cells: PredictedCells | None = None
+    predictive: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

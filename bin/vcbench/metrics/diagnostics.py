@@ -24,6 +24,8 @@ PREFIX = "diag_"
 EFFECT_BINS = (0.0, 0.1, 0.25, 0.5, np.inf)
 #: A prediction closer to the training mean than this share of the true distance repeats the training mean.
 NEAR_MEAN = 0.1
+#: Levels of intervals for the calibration of a model's own variances.
+LEVELS = tuple(i / 10 for i in range(1, 10))
 #: Shares of the cells that make up the truth in the down-sampling sensitivity.
 FRACTIONS = (0.25, 0.5, 1.0)
 
@@ -236,7 +238,7 @@ def wilson(successes: float, n: int) -> tuple[float, float]:
     share = successes / n
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return float(middle - half), float(middle + half)
+    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
 
 
 def _usable(fold: FoldTruth, predicted: Predicted) -> np.ndarray:
@@ -328,6 +330,34 @@ def pathway_agreement(folds: Sequence[FoldTruth], predictions: Mapping[int, Pred
         yield Value("diag_pathway_r", name, float(value), n=len(folds_of))
 
 
+def calibration(folds: Sequence[FoldTruth], predictions: Mapping[int, Predicted]) -> Iterator[Value]:
+    """Yield how often a model's own intervals hold the measurement, over genes and perturbations (7.5).
+
+    `predictive` is the variance of a measured profile, so its noise is in it. Nothing for models without one.
+    """
+    from scipy.special import ndtri
+
+    deviations = []
+    for fold in folds:
+        predicted = predictions[fold.fold]
+        if predicted.predictive is None:
+            return
+        axis = genewise.panel_axis(fold, "expr_nt")
+        use = np.flatnonzero(_usable(fold, predicted))
+        error = np.abs(predicted.mean[use][:, axis] - fold.profile[use][:, axis])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            deviations.append((error / np.sqrt(predicted.predictive[use][:, axis])).ravel())
+    # A gene without error and without variance (0 / 0) is inside of every interval.
+    found = np.nan_to_num(np.concatenate(deviations), nan=0.0, posinf=np.inf)
+    if not len(found):
+        return
+    shares = {level: float((found <= ndtri(0.5 + level / 2)).mean()) for level in LEVELS}
+    for level in (0.5, 0.9):
+        yield Value("diag_coverage", f"{level:.0%}", shares[level], n=len(found))
+    error = float(np.mean([abs(share - level) for level, share in shares.items()]))
+    yield Value("diag_calibration_error", "", error, n=len(found))
+
+
 def at_fraction(fold: FoldTruth, fraction: float) -> FoldTruth:
     """Return the fold with this share of each perturbation's cells as its truth; lists and labels stay those of all."""
     if fraction == 1.0:
@@ -351,6 +381,8 @@ def down_sampled(
         return
     for metric in metrics.values():
         if metric.level != "perturbation" or metric.compat or metric.cells or not metric.function:
+            continue
+        if metric.function.startswith("recovery."):  # of the labels, which stay those of all cells
             continue
         for gene_set in metric.headline:
             found = []
@@ -378,7 +410,8 @@ def add_prediction(
     add(
         [
             *collapse(folds, predictions), *direction(folds, predictions), error_against_cells(folds, predictions),
-            *pathway_agreement(folds, predictions), *down_sampled(folds, predictions, metrics),
+            *calibration(folds, predictions), *pathway_agreement(folds, predictions),
+            *down_sampled(folds, predictions, metrics),
         ],
         rows,
     )  # fmt: skip

@@ -20,12 +20,17 @@ if TYPE_CHECKING:
     from vcbench.core.blocks import BlockReader
 
 
+#: Layer with a model's own variance of a measured mean profile, noise included.
+PREDICTIVE = "predictive_variance"
+
+
 @dataclass(frozen=True)
 class PredictedProfiles:
     """Profiles predicted for perturbations `ids`: `mean` (K, G), `n_cells` and, for cells, `variance` of the mean.
 
     `absent` are perturbations the model declared it cannot predict, with its reason. `cells` (cells, G) CSR and `owner`
-    (cells,) positions in `ids` (-1: none) are there when they were to be kept.
+    (cells,) positions in `ids` (-1: none) are there when they were to be kept. `predictive` (K, G) is the model's own
+    variance of a measured profile, when it gives one.
     """
 
     ids: tuple[str, ...]
@@ -35,6 +40,7 @@ class PredictedProfiles:
     absent: dict[str, str] = field(default_factory=dict)
     cells: sp.csr_matrix | None = None
     owner: np.ndarray | None = None
+    predictive: np.ndarray | None = None
 
 
 def summarise(data: ad.AnnData, genes: np.ndarray, where: str, keep_cells: bool = False) -> PredictedProfiles:
@@ -64,8 +70,17 @@ def summarise(data: ad.AnnData, genes: np.ndarray, where: str, keep_cells: bool 
     values, owner = values[order], profiles.codes(labels[order], ids)
     moments = profiles.moments(values, owner, len(ids))
     several = bool((moments.n > 1).any())
-    found = PredictedProfiles(ids, moments.mean, moments.variance_of_mean if several else None, moments.n.astype(int))
-    return replace(found, cells=sp.csr_matrix(values), owner=owner) if keep_cells and several else found
+    profiles_ = PredictedProfiles(
+        ids, moments.mean, moments.variance_of_mean if several else None, moments.n.astype(int)
+    )
+    if not several and PREDICTIVE in data.layers:
+        own = np.asarray(data.layers[PREDICTIVE][:, [found[name] for name in genes]], dtype=np.float64)[order]
+        predictive = np.full(moments.mean.shape, np.nan)
+        predictive[owner[owner >= 0]] = own[owner >= 0]
+        if not (np.isfinite(predictive) & (predictive >= 0)).all():
+            raise ModelError(f"{where}: variances in layer {PREDICTIVE} that are negative or not finite")
+        profiles_ = replace(profiles_, predictive=predictive)
+    return replace(profiles_, cells=sp.csr_matrix(values), owner=owner) if keep_cells and several else profiles_
 
 
 def summarise_stored(

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from vcbench.core import catalogue, cli
 from vcbench.core.errors import InputError, ModelError
 from vcbench.core.status import Status, recorded
@@ -59,6 +61,11 @@ def align(truth: bundle.TruthBundle, unit: Unit, path: Path, allow_missing: bool
                     "{}: {}".format(*min(found.absent.items())))  # fmt: skip
     check_perturbations([*found.ids, *found.absent], fold.ids, path.name, allow_missing)
     aligned = scoring.align(fold, found.ids, found.mean, found.variance, found.n_cells)
+    if found.predictive is not None:
+        row = {name: i for i, name in enumerate(found.ids)}
+        nothing = np.full(len(truth.genes), np.nan)
+        own = np.array([found.predictive[row[name]] if name in row else nothing for name in fold.ids])
+        aligned = replace(aligned, predictive=own)
     return with_cells(aligned, fold, found, truth.facts["seed"])
 
 

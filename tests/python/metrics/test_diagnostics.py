@@ -165,6 +165,23 @@ def test_direction_by_size_of_change(make_fold, rng):
     assert shares == {"0-0.1": (0.5, 2), "0.1-0.25": (0.5, 2), "0.25-0.5": (1.0, 2), ">0.5": (0.75, 4)}
 
 
+@pytest.mark.parametrize(("claimed", "coverage"), [(1.0, 0.5), (4.0, 0.8227), (0.25, 0.264)])
+def test_coverage_of_a_models_own_variance(make_fold, rng, claimed, coverage):
+    """Standard normal errors: 50 % intervals hold 2 Phi(0.6745 s) - 1 when a model claims the variance s^2."""
+    fold = make_fold(rng.normal(size=(20, 3000)))
+    mean = np.zeros((20, 3000))
+    mean[4] = np.nan
+    given = {1: replace(predicted(mean)[1], predictive=np.full(mean.shape, claimed))}
+    found = named(diagnostics.calibration((fold,), given))
+    assert found["diag_coverage", "50%"].value == pytest.approx(coverage, abs=0.01)
+    assert found["diag_coverage", "50%"].n == 19 * 3000
+    levels = np.arange(1, 10) / 10
+    z = stats.norm.ppf(0.5 + levels / 2) * claimed**0.5
+    expected = np.abs(2 * stats.norm.cdf(z) - 1 - levels).mean()
+    assert found["diag_calibration_error", ""].value == pytest.approx(expected, abs=0.01)
+    assert not list(diagnostics.calibration((fold,), predicted(mean)))
+
+
 @pytest.mark.parametrize(("successes", "n"), [(0, 10), (3, 10), (50, 60), (7, 7)])
 def test_wilson_agrees_with_scipy(successes, n):
     expected = stats.binomtest(successes, n).proportion_ci(method="wilson")
