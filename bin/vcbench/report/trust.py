@@ -226,8 +226,7 @@ def _enough(panel: Panel, inputs: Inputs) -> Check | None:
     answer = f"{count(best.n, 'perturbation')} in {count(clusters, 'independent group')} (residues or genes). "
     answer += (
         "With fewer than 30 groups intervals are approximate: a 95 % interval holds the truth in about 91 % of cases "
-        "when "
-        "scores are skewed. "
+        "when scores are skewed. "
         if few
         else "In simulations 95 % intervals of so many groups hold the truth in 92 to 95 % of cases. "
     )
@@ -235,13 +234,21 @@ def _enough(panel: Panel, inputs: Inputs) -> Check | None:
     if math.isfinite(best.detectable):
         answer += (
             f"A true difference of {number(best.detectable, places)} would be found four times out of five; the best "
-            f"model "
-            f"differs by {number(best.difference, places, signed=True)}"
-            + (", too little to be resolved." if unresolved else ".")
+            f"model differs by {number(best.difference, places, signed=True)}"
+            + (f", too little to be resolved.{_needed(best)}" if unresolved else ".")
         )
     return Check(
         "number of perturbations", "Are there enough perturbations?", answer, MIND if few or unresolved else GOOD
     )
+
+
+def _needed(contrast: Contrast) -> str:
+    """Return how many perturbations would resolve a difference of the size observed: errors shrink with sqrt(n)."""
+    if not contrast.difference or contrast.detectable <= abs(contrast.difference):
+        return ""
+    needed = contrast.n * (contrast.detectable / contrast.difference) ** 2
+    many = f"about {needed:,.0f}" if needed < 10_000 else "more than 10,000"
+    return f" If it is real, {many} perturbations would be needed to find it four times out of five."
 
 
 def _predicted(panel: Panel, inputs: Inputs) -> Check:
@@ -289,8 +296,7 @@ def _leakage(panel: Panel, inputs: Inputs) -> Check:
     if seen:
         answer += (
             f"But {100 * seen / tested:.0f} % of test perturbations lie at a residue that training has seen with "
-            f"another "
-            "exchange: this split asks for less than an unseen residue (the position split)."
+            "another exchange: this split asks for less than an unseen residue (the position split)."
         )
         return Check("leakage", "Has training seen the test?", answer, MIND)
     answer += (
@@ -366,8 +372,7 @@ def _doubles(panel: Panel, inputs: Inputs) -> Check | None:
         "doubles",
         "Is every configuration a different one?",
         f"Not quite: alt and diff of {named} give the same scores. With one reference protein diff is alt with the "
-        f"sign "
-        "turned and a constant added, which many models do not notice. Count these rows once.",
+        "sign turned and a constant added, which many models do not notice. Count these rows once.",
         MIND,
     )
 
@@ -384,8 +389,7 @@ def _lucky(panel: Panel, inputs: Inputs) -> Check | None:
             optimism = parse(row["optimism"])
             parts.append(
                 f"{escape(panel.names.model(row['model']))} scores {number(parse(row['value']), places)} when encoder "
-                f"and strategy "
-                f"are chosen without looking, and {number(parse(row['naive']), places)} with hindsight."
+                f"and strategy are chosen without looking, and {number(parse(row['naive']), places)} with hindsight."
             )
             if best.verdict == "better" and row["verdict"] != "better":
                 state = MIND

@@ -105,6 +105,13 @@ def test_checks_are_answered_with_numbers_of_the_run(report):
     assert state == "good"
     assert f"60 perturbations in {best['n_clusters']:.0f} independent groups" in answer
     assert f"A true difference of {best['detectable']:.3f}" in answer
+    close = checks(report, "kras_screen · variant split:")["Are there enough perturbations?"]
+    rows = mine(report, "contrasts", "kras_screen")
+    rows = rows[(rows["reference"] == "best_baseline") & (rows["model"] == "sclambda")]
+    other = rows.sort_values("difference").iloc[-1]
+    needed = other["n"] * (other["detectable"] / other["difference"]) ** 2
+    assert close[0] == "mind"
+    assert f"about {needed:,.0f} perturbations would be needed" in close[1]
     assert found["Has training seen the test?"][0] == "mind"
     assert "30 % of test perturbations lie at a residue" in found["Has training seen the test?"][1]
     assert checks(report, "tp53_screen · position split:")["Has training seen the test?"][0] == "good"
