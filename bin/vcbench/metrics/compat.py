@@ -42,7 +42,7 @@ def gears_list(
     with np.errstate(invalid="ignore", divide="ignore"):
         t = np.abs(np.where(mean == control, 0.0, (mean - control) / error))
     allowed = np.flatnonzero(kept(mean, control))
-    return allowed[np.lexsort((genes[allowed], -t[allowed]))][:LIST_LENGTH]
+    return allowed[np.lexsort((genes[allowed], -np.round(t[allowed], 10)))][:LIST_LENGTH]
 
 
 def wilcoxon_list(
@@ -50,7 +50,7 @@ def wilcoxon_list(
 ) -> np.ndarray:
     """Return positions of the first 20 genes with p_adj < .05 by |log2fc|, ties by name."""
     allowed = np.flatnonzero(kept(mean, control) & (p_adj < contract.FDR))
-    return allowed[np.lexsort((genes[allowed], -np.abs(log2fc[allowed])))][:LIST_LENGTH]
+    return allowed[np.lexsort((genes[allowed], -np.round(np.abs(log2fc[allowed]), 10)))][:LIST_LENGTH]
 
 
 def stored_lists(uns: Mapping[str, Any], where: str) -> dict[str, list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,32 +52,45 @@ def rank_sum(
 
     Tie-corrected, without `continuity` correction unless asked for; cells with code < -1 are left out; genes without
     variation and groups without cells get z 0, p 1.
+    """
+    return rank_sums(expression, [groups], n_groups, continuity)[0]
+
+
+def rank_sums(
+    expression: profiles.Expression | sp.csr_matrix, groupings: Sequence[np.ndarray], n_groups: int,
+    continuity: bool = False,
+) -> list[tuple[np.ndarray, np.ndarray]]:  # fmt: skip
+    """Return :func:`rank_sum` of several groupings, reading the cells once; all but the first only leave cells out.
+
     Groups go through the engine in batches, so that no more than the reference and :data:`VALUES_PER_BATCH` stored
     values (or one group) are in memory; every group is tested by itself, whatever its batch.
     """
-    present = np.unique(groups[groups >= 0])
-    if len(present) < n_groups:
-        z, p = np.zeros((n_groups, expression.shape[1])), np.ones((n_groups, expression.shape[1]))
-        if len(present):
-            at = np.full(n_groups, -2)
-            at[present] = np.arange(len(present))
-            compact = np.where(groups >= 0, at[np.maximum(groups, 0)], groups)
-            z[present], p[present] = rank_sum(expression, compact, len(present), continuity)
-        return z, p
-    size = np.bincount(groups[groups >= 0], weights=profiles.sizes(expression)[groups >= 0], minlength=n_groups)
-    z, p = np.zeros((2, n_groups, expression.shape[1]))
+    whole = groupings[0]
+    size = np.bincount(whole[whole >= 0], weights=profiles.sizes(expression)[whole >= 0], minlength=n_groups)
+    shape = (n_groups, expression.shape[1])
+    found = [(np.zeros(shape), np.ones(shape)) for _ in groupings]
     first = 0
     while first < n_groups:
         last = first + max(1, int(np.searchsorted(np.cumsum(size[first:]), VALUES_PER_BATCH, side="right")))
-        batch = np.where((groups >= first) & (groups < last), groups - first, np.where(groups == -1, -1, -2))
-        z[first:last], p[first:last] = _rank_sum(expression, batch, last - first, continuity)
+        cells = np.flatnonzero((whole == -1) | ((whole >= first) & (whole < last)))
+        matrix = profiles.take(expression, cells)
+        matrix.sort_indices()
+        for groups, (z, p) in zip(groupings, found, strict=True):
+            codes = groups[cells]
+            used = codes >= -1
+            present = np.unique(codes[codes >= 0])
+            if len(present):
+                part, codes = (matrix, codes) if used.all() else (matrix[used], codes[used])
+                z[present], p[present] = _rank_sum(part, codes, present, continuity)
+        del matrix
         first = last
-    return z, p
+    return found
 
 
 def _rank_sum(
-    expression: profiles.Expression | sp.csr_matrix, groups: np.ndarray, n_groups: int, continuity: bool
+    matrix: sp.csr_matrix, groups: np.ndarray, present: np.ndarray, continuity: bool
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Return z and p of the groups `present` against group -1; no cell belongs to any other."""
     os.environ.setdefault("TQDM_DISABLE", "1")
     import anndata as ad
     import illico
@@ -84,24 +98,28 @@ def _rank_sum(
     from loguru import logger
 
     logger.disable("illico")
-    used = np.flatnonzero(groups >= -1)
-    names = np.array([*(str(group) for group in range(n_groups)), _REFERENCE])
-    matrix = profiles.take(expression, used)
-    matrix.sort_indices()
+    names = np.array([*(str(group) for group in present), _REFERENCE])
+    number = np.where(groups < 0, len(present), np.searchsorted(present, groups))
     cells = ad.AnnData(
         X=matrix,
-        obs=pd.DataFrame({"group": names[groups[used]]}, index=[str(i) for i in range(len(used))]),
-        var=pd.DataFrame(index=[str(i) for i in range(expression.shape[1])]),
+        obs=pd.DataFrame({"group": names[number]}, index=[str(i) for i in range(len(groups))]),
+        var=pd.DataFrame(index=[str(i) for i in range(matrix.shape[1])]),
     )
     result = illico.asymptotic_wilcoxon(
         cells, is_log1p=True, group_keys="group", reference=_REFERENCE,
         use_continuity=continuity, tie_correct=True, n_threads=1,
     )  # fmt: skip
-    wanted = pd.MultiIndex.from_product([[str(group) for group in range(n_groups)], cells.var_names])
-    z, p = (
-        result[name].reindex(wanted).to_numpy(dtype=np.float64).reshape(n_groups, -1) for name in ("z_score", "p_value")
+    # One row per (group, gene), groups (the reference too) in the engine's order: read from the index, none is built.
+    n_genes = matrix.shape[1]
+    group, gene = (
+        level.to_numpy()[codes] for level, codes in zip(result.index.levels, result.index.codes, strict=True)
     )
-    if not np.isfinite([z, p]).all():
+    row = {name: number for number, name in enumerate(group[::n_genes].tolist())}
+    if len(result) != len(names) * n_genes or gene[:n_genes].tolist() != cells.var_names.tolist():
+        raise ModelError("the rank-sum engine returned other groups or genes than it was given")
+    order = [row[str(name)] for name in present]
+    z, p = (result[name].to_numpy(dtype=np.float64).reshape(-1, n_genes)[order] for name in ("z_score", "p_value"))
+    if not (np.isfinite(z).all() and np.isfinite(p).all()):
         raise ModelError("the rank-sum engine returned values that are not finite")
     return z, p
 
@@ -125,10 +143,14 @@ def log2_fold_change(mean: np.ndarray, control: np.ndarray, target_sum: float) -
 
 
 def ranks(p_adj: np.ndarray, log2fc: np.ndarray, stat: np.ndarray, genes: np.ndarray) -> np.ndarray:
-    """Return 1, 2, ... for significant genes by |log2fc|, then |stat|, then name; 0 for the others."""
+    """Return 1, 2, ... for significant genes by |log2fc|, then |stat|, then name; 0 for the others.
+
+    Numbers equal to 10 decimals are ties: what is left of the order of cells in a sum must not order genes.
+    """
     rank = np.zeros(len(p_adj), dtype=np.int32)
     significant = np.flatnonzero(p_adj < contract.FDR)
-    order = np.lexsort((genes[significant], -np.abs(stat[significant]), -np.abs(log2fc[significant])))
+    size, z = (np.round(np.abs(values[significant]), 10) for values in (log2fc, stat))
+    order = np.lexsort((genes[significant], -z, -size))
     rank[significant[order]] = np.arange(1, len(order) + 1)
     return rank
 

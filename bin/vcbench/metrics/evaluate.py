@@ -19,6 +19,7 @@ from vcbench.core.hashing import sha256_file
 from vcbench.core.tables import read_tsv, write_tsv
 from vcbench.metrics import (
     bundle,
+    ceilings,
     compat,
     contract,
     evaluate_inputs,
@@ -43,8 +44,8 @@ OWN = "predictions"
 BASELINES = ("train_mean", "no_change")
 SUMMARY = (
     "metric", "gene_set", "value", "n", "status", "ci_low", "ci_high", *BASELINES, contract.TECH_DUPLICATE,
-    "null_mean", "null_low", "null_high", "best_baseline", "difference", "difference_low", "difference_high", "p",
-    "p_holm", "verdict", "discriminates", "direction", "title",
+    contract.FULL_VS_FULL, "null_mean", "null_low", "null_high", "best_baseline", "difference", "difference_low",
+    "difference_high", "p", "p_holm", "verdict", "discriminates", "metric_status", "direction", "title",
 )  # fmt: skip
 
 EPILOG = """Example:
@@ -185,7 +186,10 @@ def main(argv: Sequence[str]) -> None:
 def score_all(
     built: bundle.TruthBundle, found: predictions.PredictedProfiles, metrics: Mapping[str, Metric], seed: int
 ) -> dict[str, list[tuple]]:
-    """Return the score rows by id: the predictions, train_mean, no_change and the evaluator's own."""
+    """Return the score rows by id: the predictions, train_mean, no_change and the evaluator's own.
+
+    All ceilings stand under `tech_duplicate`.
+    """
     fold = built.fold(FOLD)
     ones = np.ones(len(fold.ids), dtype=np.int64)
     control = np.tile(fold.control_b, (len(fold.ids), 1))
@@ -201,10 +205,10 @@ def score_all(
         rows = scoring.Rows(built.facts["dataset"], SPLIT, name)
         scoring.score_combination(built, {FOLD: predicted}, metrics, rows, seed, nulls=name == OWN)
         tables[name] = rows.rows
-    for name, add in ((contract.NO_SKILL, scoring.add_no_skill), (contract.TECH_DUPLICATE, scoring.add_tech_duplicate)):
-        rows = scoring.Rows(built.facts["dataset"], SPLIT, name)
-        add(built, metrics, rows)
-        tables[name] = rows.rows
+    rows = scoring.Rows(built.facts["dataset"], SPLIT, contract.NO_SKILL)
+    scoring.add_no_skill(built, metrics, rows)
+    tables[contract.NO_SKILL] = rows.rows
+    tables[contract.TECH_DUPLICATE] = ceilings.rows_of(built, metrics)
     rows = scoring.Rows(built.facts["dataset"], SPLIT, contract.TRUTH)
     scoring.add_truth_facts(built, rows)
     tables[contract.TRUTH] = rows.rows
@@ -243,7 +247,8 @@ def tests_of(scored: Any, cluster_of: Mapping[str, str], options: Any) -> dict[t
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for row in tables["leaderboard"]:
         if row["model"] == OWN:
-            found[row["metric"], row["gene_set"]] = {key: row[key] for key in ("ci_low", "ci_high", "discriminates")}
+            kept = {key: row[key] for key in ("ci_low", "ci_high", "discriminates", "metric_status")}
+            found[row["metric"], row["gene_set"]] = {**kept, contract.FULL_VS_FULL: row["ceiling_full"]}
     for row in tables["contrasts"]:
         if row["model"] == OWN and row["reference"] == aggregate.BEST_BASELINE:
             found[row["metric"], row["gene_set"]] |= {
@@ -263,7 +268,8 @@ def summary(
 
     of = {model: _by_column(rows) for model, rows in tables.items()}
     empty = dict.fromkeys(
-        ("ci_low", "ci_high", "difference", "difference_low", "difference_high", "p", "p_holm"), np.nan
+        ("ci_low", "ci_high", contract.FULL_VS_FULL, "difference", "difference_low", "difference_high", "p", "p_holm"),
+        np.nan,
     )
     result = []
     for metric, gene_set in scoring.reported(built, metrics):
@@ -281,7 +287,7 @@ def summary(
         result.append({
             "metric": metric.id, "gene_set": name, "value": tidy(value), "n": n, "status": status, **references,
             "null_mean": tidy(np.mean(null)) if null else np.nan, "null_low": tidy(low), "null_high": tidy(high),
-            **empty, "best_baseline": "", "verdict": "", "discriminates": "", **tests.get(key, {}),
+            **empty, "best_baseline": "", "verdict": "", "discriminates": "", "metric_status": "", **tests.get(key, {}),
             "direction": metric.direction, "title": metric.title,
         })  # fmt: skip
     return result

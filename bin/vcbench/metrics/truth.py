@@ -239,11 +239,13 @@ def build(
     test_groups[test_code >= 0] = test_code[test_code >= 0]
     test_groups[in_a] = -1
     enough = in_a.any() and bool(tests)
-    z, p = de.rank_sum(cells.expression, test_groups, len(tests)) if enough else (np.zeros((len(tests), 0)),) * 2
     log2fc = de.log2_fold_change(linear_moments.mean[:-1], linear_moments.mean[-1], cells.target_sum)
     # Lists for `*_xfit`: the same tests on the first half of the cells alone.
     first_groups = np.where(in_a, -1, np.where(first_code >= 0, first_code, -2))
-    z_first, p_first = de.rank_sum(cells.expression, first_groups, len(tests)) if enough else (z, p)
+    nothing = (np.zeros((len(tests), 0)),) * 2
+    (z, p), (z_first, p_first) = (
+        de.rank_sums(cells.expression, [test_groups, first_groups], len(tests)) if enough else (nothing, nothing)
+    )
     log2fc_first = de.log2_fold_change(linear_first.mean, linear_moments.mean[-1], cells.target_sum)
 
     position = {gene: i for i, gene in enumerate(cells.genes)}
