@@ -89,7 +89,7 @@ def _ranks(panel: Panel, inputs: Inputs, module: str, module_title: str) -> Sect
     with_best = [row for row in rows[1:] if set(row["groups"].split(";")) & set(best["groups"].split(";")) - {""}]
     text = (
         f"<p>Configurations ranked within each perturbation by {escape(panel.primary.full_title)}. "
-        f"<b>Bars at the right join configurations that could not be told apart</b> (paired sign flips, Holm over all "
+        "<b>Bars at the right join configurations that could not be told apart</b> (paired sign flips, Holm over all "
         f"pairs). {escape(panel.names.configuration(of(best)))} ranks first on average"
     )
     text += (
@@ -108,8 +108,7 @@ def _ranks(panel: Panel, inputs: Inputs, module: str, module_title: str) -> Sect
     nemenyi = (
         f'<p class="vcb-note">All rank alike: {p_value(parse(best["p"]))} (Friedman, Iman-Davenport). Nemenyi critical '
         f"difference {number(parse(best['critical_difference']), 2)} for {best['n_configurations']} configurations. "
-        f"Both take "
-        "perturbations as independent, so they describe rather than prove.</p>"
+        "Both take perturbations as independent, so they describe rather than prove.</p>"
     )
     rest = len(rows) - len(shown)
     more = f'<p class="vcb-note">{count(rest, "more configuration")} in the data file.</p>' if rest else ""

@@ -161,7 +161,7 @@ def _baselines(panel: Panel, inputs: Inputs) -> Check:
     answer = (
         f"{count(len(models), 'simple rule')} that every model must beat. Best: {_name(panel, reference)}, "
         f"{number(panel.value(reference, panel.primary), places)}. It is picked with hindsight, so beating it is hard "
-        f"on purpose."
+        "on purpose."
     )
     return Check("baselines", "Compared with what?", answer, GOOD if len(models) >= 3 else MIND)
 
@@ -400,7 +400,7 @@ def _lucky(panel: Panel, inputs: Inputs) -> Check | None:
         if Configuration(row["model"], row["encoder"], row["strategy"]) == best.configuration and row["winner_share"]:
             parts.append(
                 f"It has the best score of all configurations in {100 * parse(row['winner_share']):.0f} % of "
-                f"resampled sets of "
+                "resampled sets of "
                 "perturbations."
             )
     return Check("luck of the best", question, " ".join(parts), state) if parts else None
@@ -419,7 +419,7 @@ def _metrics(panel: Panel, inputs: Inputs) -> Check | None:
     worst = min(known, key=lambda title: (known[title], title))
     answer = (
         f"The order of configurations agrees with that of {count(len(known), 'other headline metric')} at a median "
-        f"Kendall's tau "
+        "Kendall's tau "
         f"of {number(middle, 2)} (1 = same order); least with {escape(worst)} ({number(known[worst], 2)})."
     )
     return Check("other metrics", "Would another metric say the same?", answer, GOOD if middle >= ALIKE else MIND)
@@ -452,7 +452,7 @@ def _training(panel: Panel, inputs: Inputs) -> Check | None:
     holds = across and (best.fold_low > 0 or best.fold_high < 0)
     if across:
         parts.append(
-            f"Between folds the difference to the best baseline has the interval "
+            "Between folds the difference to the best baseline has the interval "
             f"{interval(best.fold_low, best.fold_high, places, signed=True)}, which counts the luck of training, too"
             + (
                 "."
