@@ -10,6 +10,7 @@ cd "$ROOT"
 parts=" ${*:-lint python pipeline} "
 nextflow=$(scripts/engine.sh)
 PATH=$(dirname "$nextflow"):$ROOT/.venv/bin:$PATH
+unset PYTHONDONTWRITEBYTECODE # tests start Python many times
 # two groups share the cores: a numerical library must not start a thread per core in each of them
 export PATH OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OPENBLAS_NUM_THREADS=${OPENBLAS_NUM_THREADS:-1}
 reports=$(mktemp -d)
