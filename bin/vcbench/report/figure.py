@@ -201,9 +201,12 @@ def matrix(
     id_: str, title: str, values: Sequence[Sequence[float]], across: Sequence[str], down: Sequence[str], axis: str,
     columns: Sequence[str], rows: Sequence[Mapping[str, Any]], low: float, high: float, places: int = 2,
 ) -> Figure:  # fmt: skip
-    """Return a heat map with its numbers printed; NaN cells stay empty. `low` and `high` end the range of colours."""
+    """Return a heat map with its numbers printed; NaN cells stay empty.
+
+    `low` and `high` are the ends of the blues; values on the far side of `low` are orange.
+    """
     cell = max(46.0, 10 + _CHARACTER * (places + 4))
-    left = min(300.0, max(map(len, down), default=0) * _CHARACTER) + 10
+    left = min(380.0, max(map(len, down), default=0) * _CHARACTER) + 10
     # Names across stand at an angle.
     top = 14 + 0.72 * min(220.0, max(map(len, across), default=0) * _CHARACTER)
     parts = []
@@ -212,12 +215,13 @@ def matrix(
         parts.append(text(x, y, shortened(name, 34), more=f' transform="rotate(-45 {x:.1f} {y:.1f})"'))
     for i, name in enumerate(down):
         y = top + (i + 0.5) * _ROW
-        parts.append(text(left - 8, y + 4, shortened(name, 44), "end"))
+        parts.append(text(left - 8, y + 4, shortened(name, 58), "end"))
         for j, value in enumerate(values[i]):
             if math.isfinite(value):
-                share = min(1.0, max(0.0, (value - low) / ((high - low) or 1.0)))
+                share = min(1.0, max(-1.0, (value - low) / ((high - low) or 1.0)))
+                colour = COLOURS["model" if share >= 0 else "bad"]
                 where = f'x="{left + j * cell:.1f}" y="{top + i * _ROW:.1f}" width="{cell - 1:.1f}" height="{_ROW - 1}"'
-                parts.append(f'<rect {where} fill="#0072b2" fill-opacity="{0.06 + 0.6 * share:.3f}"/>')
+                parts.append(f'<rect {where} fill="{colour}" fill-opacity="{0.06 + 0.6 * abs(share):.3f}"/>')
                 parts.append(text(left + (j + 0.5) * cell, y + 4, number(value, places), "middle"))
     bottom = top + len(down) * _ROW
     parts.append(text(left, bottom + 20, axis))

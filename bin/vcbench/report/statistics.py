@@ -381,7 +381,7 @@ def _agreement(panel: Panel, inputs: Inputs) -> Part | None:
         values,
         titles,
         titles,
-        "Kendall's tau of the order of configurations (1 = same order, 0 = unrelated)",
+        "Kendall's tau of the order of configurations (1 = same order, 0 = unrelated, −1 = reversed)",
         tuple(rows[0]),
         rows,
         0,
