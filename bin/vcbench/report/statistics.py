@@ -59,6 +59,12 @@ def of(row: Row) -> Configuration:
     return Configuration(row["model"], row["encoder"], row["strategy"])
 
 
+def knows_nothing(panel: Panel, item: Configuration) -> bool:
+    """Return whether a configuration is a negative control, or runs on vectors that say nothing of the perturbation."""
+    entries = (panel.names.models.get(item.model, {}), panel.names.encoders.get(item.encoder, {}))
+    return any(entry.get("negative_control") for entry in entries)
+
+
 def _ranks(panel: Panel, inputs: Inputs, module: str, module_title: str) -> Section | None:
     rows = sorted(mine(panel, inputs.ranks), key=lambda row: int(row["place"]))
     if len(rows) < 2:
@@ -97,6 +103,8 @@ def _ranks(panel: Panel, inputs: Inputs, module: str, module_title: str) -> Sect
         if with_best
         else " and differs from all others"
     )
+    if knows_nothing(panel, of(best)):
+        text += ". <b>It is a negative control: its input says nothing about the perturbation</b>"
     winner = max(rows, key=lambda row: (parse(row["winner_share"]), -int(row["place"])))
     share = parse(winner["winner_share"])
     if math.isfinite(share):
@@ -327,15 +335,11 @@ def _families(panel: Panel, inputs: Inputs) -> Part | None:
     leaders = {}
     for name in (name for name in usable if name != "all"):
         known = [item for item in ranked if math.isfinite(scores.get((item, name), math.nan))]
+        known = [item for item in known if not knows_nothing(panel, item)]
         if known:
             leaders[name] = max(known, key=lambda item: scores[item, name])
-    different = len({item.model for item in leaders.values()})
-    says = (
-        f"{escape(panel.names.model(next(iter(leaders.values())).model))} leads in all "
-        f"{count(len(leaders), 'family', 'families')}."
-        if different == 1
-        else f"{different} different models lead, depending on the family of metrics."
-    )
+    models = sorted({panel.names.model(item.model) for item in leaders.values()})
+    says = f"{escape(listing(models))} {'leads' if len(models) == 1 else 'lead, depending on the family'}."
     note = (
         f" Not used, because they cannot tell models apart on this dataset: {escape(listing(left_out))}."
         if left_out

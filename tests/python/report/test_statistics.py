@@ -66,6 +66,21 @@ def test_statistics_say_what_the_tables_say(report):
     assert 0 < (own["tau"] >= 0.5).sum() < len(own)
 
 
+def test_a_control_that_ranks_first_is_called_one(make_report):
+    def change(table):
+        first = (table["model"] == "sclambda") & (table["encoder"] == "random") & (table["strategy"] == "alt")
+        table["place"] = (~first).cumsum() + 1 - first * (~first).cumsum()
+        table.loc[first, "winner_share"] = 0.9
+
+    report = edited(make_report, "ranks", change)
+    text = report.section(f"{PANEL}_ranks")["data"]
+    assert "scLAMBDA · Random · alt ranks first on average" in text
+    assert "It is a negative control" in text
+    assert "It is a negative control" not in make_report(Run(**ONE)).section(f"{PANEL}_ranks")["data"]
+    families = make_report(Run(**ONE, encoders=("random",), models=("train_mean", "nearest", "position_mean")))
+    assert "Position mean leads." in families.section(f"{PANEL}_statistics")["data"]
+
+
 def test_the_best_model_in_every_metric(report):
     html = report.section(f"{PANEL}_statistics")["data"].replace("\u00a0", " ")
     contrasts = mine(report, "contrasts")
