@@ -17,7 +17,7 @@ from vcbench.core import h5ad
 from vcbench.core.errors import InputError
 from vcbench.core.names import closest
 from vcbench.core.tables import write_tsv
-from vcbench.data import cells, conditions, counts, normalise, perturbation_table, quality, sampling
+from vcbench.data import cells, conditions, counts, gene_lists, normalise, perturbation_table, quality, sampling
 from vcbench.data.conditions import Condition
 from vcbench.data.request import Request
 from vcbench.variants.grammar import Grammar
@@ -61,10 +61,12 @@ def prepare(request: Request) -> None:
         if (batches == "").any():
             where = f"{request.h5ad}, obs['{request.batch_column}']"
             raise InputError("cells without a batch", where=where, found=f"{(batches == '').sum()} cells")
-    n_read = len(labels)
+    n_read, obs_read = len(labels), screen.obs
     del screen
 
     found, sizes, dropped = _conditions(request, labels, proteins)
+    lists = gene_lists.read(request.h5ad, obs_read, labels, found)
+    del obs_read
     masked, unmeasured = _masked_genes(request, genes, found)
     totals = counts.totals(matrix, np.flatnonzero(np.isin(genes, masked)))
     n_without_counts = int((totals == 0).sum())
@@ -106,6 +108,8 @@ def prepare(request: Request) -> None:
     table, columns, unknown = perturbation_table.build(request, found, sizes, _grammar(request, proteins))
     used = _used_proteins(found)
     facts = quality.provenance(request, target_sum, masked, unmeasured, obs, in_training, adata.n_vars, used)
+    if lists:
+        facts["gene_lists"] = lists
     request.out_dir.mkdir(parents=True, exist_ok=True)
     stem = request.out_dir / request.dataset
     write_tsv(f"{stem}.perturbations.tsv", table, columns)

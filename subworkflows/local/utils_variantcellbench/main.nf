@@ -35,6 +35,9 @@ workflow PIPELINE_INITIALISATION {
     }
     listed('strategies', ['alt', 'diff', 'ref'])
     listed('splits', ['variant', 'position'])
+    if (params.metrics) {
+        listed('metrics', catalogue('metrics').on_request.keySet() as List)
+    }
     checkVectors()
     checkPredictions()
     checkWeights('encoders', chosenEncoders())
