@@ -38,6 +38,8 @@ def test_results_are_where_the_documentation_says(demo: harness.Run) -> None:
             "tables/plan.tsv",
             "tables/contrasts.tsv",
         ),
+        *(f"tables/{name}.tsv" for name in ("selection", "ranks", "factors", "families", "agreement")),
+        *(f"report/figures/simulated_tp53_variant.ranks.{kind}" for kind in ("svg", "tsv")),
         *(
             "datasets/simulated_tp53.h5ad",
             "splits/simulated_tp53.variant.folds.tsv",
