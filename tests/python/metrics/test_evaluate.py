@@ -1,0 +1,382 @@
+"""vcb_evaluate on any files: forms of storage, missing and extra perturbations, compat lists, reproducibility."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import scipy.sparse as sp
+from scipy import stats
+
+from vcbench.core import blocks
+from vcbench.core.errors import InputError
+from vcbench.metrics import de, evaluate, profiles, scoring
+
+G, CELLS, CONTROLS = 90, 40, 60
+GENES = ["TP53", *(f"gene{i:03d}" for i in range(1, G))]
+TEST = [f"TP53~A{100 + i}V" for i in range(10)]
+TRAIN = [f"TP53~R{200 + i}H" for i in range(6)]
+NAMES = ("truth", "train", "predictions")
+
+
+def save(path: Path, x, labels, names, genes=GENES, uns=None) -> None:
+    obs = pd.DataFrame({"perturbation": pd.Categorical(labels)}, index=names)
+    ad.AnnData(X=x, obs=obs, var=pd.DataFrame(index=list(genes)), uns=uns or {}).write_h5ad(path)
+
+
+@pytest.fixture(scope="module")
+def parts():
+    """Dense cells and labels of the three files; the prediction consists of cells."""
+    rng = np.random.default_rng(5)
+    base = rng.gamma(1.0, 1.5, G) + 0.05
+    shared = rng.normal(0, 0.8, G) * (rng.random(G) < 0.3)
+    own = {name: rng.normal(0, 0.9, G) * (rng.random(G) < 0.25) for name in (*TEST, *TRAIN)}
+
+    def cells(names, strength, controls):
+        counts, labels = [rng.poisson(base, (controls, G))], ["control"] * controls
+        for name in names:
+            counts.append(rng.poisson(base * np.exp(strength * (shared + own[name])), (CELLS, G)))
+            labels += [name] * CELLS
+        found = np.concatenate(counts).astype(np.float64)
+        return np.log1p(found / found.sum(1, keepdims=True) * 300).astype(np.float32), np.array(labels, dtype=object)
+
+    return {
+        "truth": cells(TEST, 1.0, CONTROLS),
+        "train": cells(TRAIN, 1.0, CONTROLS),
+        "predictions": cells(TEST, 0.6, 0),
+    }
+
+
+@pytest.fixture(scope="module")
+def files(parts, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluate")
+    for name, (x, labels) in parts.items():
+        save(folder / f"{name}.h5ad", sp.csr_matrix(x), labels, [f"{name}{i:05d}" for i in range(len(x))])
+    return folder
+
+
+def run(folder: Path, out: Path, *extra: object, **replaced: Path) -> Path:
+    given = {name: replaced.get(name, folder / f"{name}.h5ad") for name in NAMES}
+    options = [item for name, path in given.items() for item in (f"--{name}", path)]
+    evaluate.main([str(item) for item in [*options, "--out", out, "--bootstrap", 200, *extra]])
+    return out
+
+
+def scores(out: Path) -> pd.DataFrame:
+    return pq.read_table(out / "scores.parquet").to_pandas()
+
+
+def summary(out: Path) -> pd.DataFrame:
+    return pd.read_csv(out / "summary.tsv", sep="\t").set_index(["metric", "gene_set"])
+
+
+@pytest.fixture(scope="module")
+def base(files):
+    return run(files, files / "out", "--bench-compat")
+
+
+def assert_same(one: pd.DataFrame, other: pd.DataFrame, tolerance: float = 1e-12) -> None:
+    keys = list(scoring.KEYS)
+    pd.testing.assert_frame_equal(one.drop(columns="value"), other.drop(columns="value"))
+    assert not one.duplicated(keys).any()
+    a, b = one.value.to_numpy(), other.value.to_numpy()
+    np.testing.assert_array_equal(np.isnan(a), np.isnan(b))
+    assert np.nanmax(np.abs(a - b) / np.maximum(1, np.abs(a))) <= tolerance
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Reproducibility and forms of storage
+
+
+def test_two_runs_write_the_same_bytes_whatever_the_threads(files, base, tmp_path):
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=2):
+        again = run(files, tmp_path / "again", "--bench-compat")
+    assert_same(scores(base), scores(again))
+    for name in ("summary.tsv", "evaluation.json"):
+        assert (base / name).read_bytes() == (again / name).read_bytes()
+
+
+def test_storage_and_order_of_rows_and_genes_change_nothing(parts, base, tmp_path, monkeypatch):
+    """Dense and by columns, rows and genes shuffled per file, other genes in between, read in many small blocks."""
+    rng = np.random.default_rng(1)
+    form = {"truth": sp.csc_matrix, "train": np.asarray, "predictions": np.asarray}
+    for name, (x, labels) in parts.items():
+        genes = np.array([*GENES, f"only in {name}"])
+        wide = np.column_stack([x, np.zeros(len(x), dtype=np.float32)])
+        rows, columns = rng.permutation(len(x)), rng.permutation(G + 1)
+        names = np.array([f"{name}{i:05d}" for i in range(len(x))])
+        save(tmp_path / f"{name}.h5ad", form[name](wide[rows][:, columns]), labels[rows], names[rows], genes[columns])
+    monkeypatch.setattr(blocks.BlockReader.__init__, "__defaults__", (1500,))
+    monkeypatch.setattr(de, "VALUES_PER_BATCH", 5000)
+    found = run(tmp_path, tmp_path / "out", "--bench-compat")
+    assert_same(scores(base), scores(found))
+    one, other = summary(base), summary(found)
+    pd.testing.assert_frame_equal(one, other, atol=1e-9)
+    record = json.loads((found / "evaluation.json").read_text())
+    assert [record["inputs"][name]["genes_left_out"] for name in NAMES] == [1, 1, 1]
+    assert record["n_genes"] == G
+
+
+def test_pipeline_tables_do_not_depend_on_the_order_of_cells(parts, tmp_path):
+    from vcbench.core import h5ad
+    from vcbench.core.tables import write_tsv
+    from vcbench.metrics import score, truth_cli
+
+    x = np.concatenate([parts["truth"][0], parts["train"][0]])
+    labels = np.concatenate([parts["truth"][1], parts["train"][1]])
+    half = np.where(labels == "control", np.repeat(["A", "B"], [len(parts["truth"][1]), len(parts["train"][1])]), "")
+    every = sorted([*TEST, *TRAIN])
+    write_tsv(tmp_path / "tp53.perturbations.tsv", [{"perturbation": n, "gene": "TP53", "pos": n[6:-1]} for n in every],
+              ("perturbation", "gene", "pos"))  # fmt: skip
+    roles = [{"perturbation": n, "fold": 1, "role": "test" if n in TEST else "train", "reason": ""} for n in every]
+    write_tsv(tmp_path / "folds.tsv", roles, ("perturbation", "fold", "role", "reason"))
+    tables = []
+    for number, generator in enumerate((None, np.random.default_rng(3))):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+
+        def order(n, generator=generator):
+            return np.arange(n) if generator is None else generator.permutation(n)
+
+        at = order(len(x))
+        obs = pd.DataFrame({"perturbation": labels[at], "control_half": half[at]}, index=[f"c{i:05d}" for i in at])
+        h5ad.write(ad.AnnData(sp.csr_matrix(x[at]), obs=obs, var=pd.DataFrame(index=GENES)), folder / "tp53.h5ad",
+                   {"target_sum": 300.0})  # fmt: skip
+        predicted, names = parts["predictions"]
+        at = order(len(predicted))
+        unit = folder / "tp53.variant.f1.mine.none.none.s0.predictions.h5ad"
+        obs = pd.DataFrame({"perturbation": names[at]}, index=[f"p{i:05d}" for i in at])
+        h5ad.write(ad.AnnData(predicted[at], obs=obs, var=pd.DataFrame(index=GENES)), unit, {})
+        truth_cli.main([str(item) for item in (
+            "--dataset", folder / "tp53.h5ad", "--perturbations", tmp_path / "tp53.perturbations.tsv", "--folds",
+            tmp_path / "folds.tsv", "--dataset-id", "tp53", "--split", "variant", "--out-dir", folder)])  # fmt: skip
+        score.main([str(item) for item in (
+            "--truth", folder / "tp53.variant.truth.h5ad", "--de", folder / "tp53.variant.de.parquet",
+            "--predictions", unit, "--out", folder / "x.parquet")])  # fmt: skip
+        written = ("x.parquet", "tp53.variant.reference.scores.parquet", "tp53.variant.de.parquet")
+        tables.append([pq.read_table(folder / name).to_pandas() for name in written])
+    for one, other in zip(tables[0][:2], tables[1][:2], strict=True):
+        assert_same(one, other)
+    pd.testing.assert_frame_equal(tables[0][2], tables[1][2], rtol=1e-12, atol=1e-12)
+
+
+def test_blocks_give_every_value_once(parts, tmp_path):
+    x = parts["truth"][0]
+    stored = sp.csr_matrix(x)
+    stored.data[:3] = 0  # stored zeros are no values
+    for name, form in (("csr", stored), ("csc", sp.csc_matrix(x)), ("dense", x)):
+        save(tmp_path / f"{name}.h5ad", form, ["a"] * len(x), [f"c{i}" for i in range(len(x))])
+        with blocks.BlockReader(tmp_path / f"{name}.h5ad", values_per_block=700) as reader:
+            rows = np.flatnonzero(np.arange(len(x)) % 7 == 2)
+            columns = np.array([5, 3, 80])
+            found = [(start, block) for start, block in reader.blocks()]
+            assert len(found) > 10
+            assert [start for start, _ in found] == np.cumsum([0, *(block.shape[0] for _, block in found)])[
+                :-1
+            ].tolist()
+            np.testing.assert_array_equal(
+                sp.vstack([block for _, block in found]).toarray(), stored.toarray() if name == "csr" else x
+            )
+            np.testing.assert_array_equal(reader.take(rows, columns).toarray(), x[np.ix_(rows, columns)])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Intervals, tests, ceilings beside the values
+
+
+def test_references_intervals_and_tests_stand_beside_the_value(base):
+    row = summary(base).loc["dpearson_pm", "expr_nt"]
+    assert row.ci_low < row.value < row.ci_high
+    assert row.best_baseline == "no_change"  # the training mean is undefined here and has no skill
+    assert row.difference_low < row.difference < row.difference_high
+    assert 0 < row.p <= row.p_holm <= 0.05
+    assert row.verdict == "better"
+    assert row.tech_duplicate < row.full_vs_full < 1
+    assert row.null_low <= row.null_mean <= row.null_high < row.value
+    every = scores(base)
+    assert {"predictions", "train_mean", "no_change", "no_skill", "tech_duplicate", "full_vs_full"} <= set(every.model)
+
+
+def test_variants_of_one_residue_are_one_cluster():
+    found = evaluate.clusters(["TP53~R175H", "TP53~R175C", "TP53~R248Q", "KLF1", "KRAS~A11T;G12D", "A~x1y"], None)
+    assert found["TP53~R175H"] == found["TP53~R175C"] == "TP53 175"
+    assert len(set(found.values())) == 5
+    listed = evaluate.clusters(["a", "b", "c"], [{"perturbation": "a", "gene": "G", "pos": "1"},
+                                                {"perturbation": "b", "gene": "G", "pos": "1"}])  # fmt: skip
+    assert listed == {"a": "G 1", "b": "G 1", "c": "c"}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Missing and extra perturbations
+
+
+def test_missing_and_extra_perturbations_are_counted(files, parts, base, tmp_path):
+    x, labels = parts["predictions"]
+    labels = np.where(labels == TEST[3], "TP53~W999C", labels)
+    path = tmp_path / "mine.h5ad"
+    save(path, x, labels, [f"p{i}" for i in range(len(x))])
+    with pytest.raises(InputError) as error:
+        run(files, tmp_path / "out", predictions=path)
+    assert "1 missing" in str(error.value)
+    assert TEST[3] in str(error.value)
+    assert "1 not in --truth (first TP53~W999C)" in str(error.value)
+    assert "--allow-missing" in str(error.value)
+    found = summary(run(files, tmp_path / "out", "--allow-missing", predictions=path)).loc["dpearson_pm", "expr_nt"]
+    assert (found.n, found.status) == (9, "missing_pred:1")
+    assert summary(base).loc["dpearson_pm", "expr_nt"].n == 10
+    record = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert (record["missing_perturbations"], record["extra_perturbations"]) == ([TEST[3]], ["TP53~W999C"])
+    every = scores(tmp_path / "out")
+    row = every[(every.model == "predictions") & (every.perturbation == TEST[3]) & (every.metric == "dpearson_pm")]
+    row = row[row.gene_set == "expr_nt"]
+    assert set(row.status) == {"missing_pred"}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# VariantCellBench's formulas with each list, from the cells by hand
+
+
+def lists_by_hand(kind: str, parts) -> dict[str, list[int]]:
+    x, labels = (np.concatenate([parts[name][i] for name in ("truth", "train")]) for i in (0, 1))
+    x = x.astype(np.float64)
+    control = x[labels == "control"]
+    held_out = parts["truth"][0][parts["truth"][1] == "control"].astype(np.float64)
+    found = {}
+    for name in TEST:
+        cells = x[labels == name]
+        silenced = (cells.mean(0) == 0) & (control.mean(0) != 0)
+        if kind == "gears_ttest":
+            size = np.abs(stats.ttest_ind(cells, control, equal_var=False).statistic)
+            allowed = ~silenced
+        else:
+            p = stats.mannwhitneyu(cells, control, method="asymptotic", use_continuity=False).pvalue
+            allowed = ~silenced & (stats.false_discovery_control(p) < 0.05)
+            means = [np.expm1(part).mean(0) * 1e4 / 300 + 0.01 for part in (cells, held_out)]
+            size = np.abs(np.log2(means[0] / means[1]))
+        found[name] = sorted(np.flatnonzero(allowed).tolist(), key=lambda g: (-round(size[g], 9), GENES[g]))[:20]
+    return found
+
+
+@pytest.mark.parametrize("kind", ["gears_ttest", "readme_wilcoxon", "file"])
+def test_compat_columns_by_hand(kind, files, parts, base, tmp_path):
+    options = ["--bench-compat", "--bench-compat-de-list", kind]
+    if kind == "file":
+        rng = np.random.default_rng(8)
+        listed = {name: [int(g) for g in rng.permutation(G)[:25]] for name in TEST[:-1]}
+        listed[TEST[0]] = listed[TEST[0]][:7]
+        uns = {name: np.array(["not on the axis", *(GENES[g] for g in genes)]) for name, genes in listed.items()}
+        x, labels = parts["truth"]
+        save(tmp_path / "truth.h5ad", sp.csr_matrix(x), labels, [f"truth{i:05d}" for i in range(len(x))],
+             uns={"top_non_dropout": uns})  # fmt: skip
+        listed = {name: genes[:20] for name, genes in listed.items()} | {TEST[-1]: []}
+        out = run(files, tmp_path / "out", *options, truth=tmp_path / "truth.h5ad")
+    else:
+        listed = lists_by_hand(kind, parts)
+        out = base if kind == "gears_ttest" else run(files, tmp_path / "out", *options)
+
+    def mean(part, keep):
+        x, labels = parts[part]
+        return x[keep(labels)].astype(np.float64)
+
+    both = np.concatenate([mean(part, lambda labels: labels == "control") for part in ("truth", "train")])
+    c, m = both.mean(0), mean("truth", lambda labels: labels != "control").mean(0)
+    t = {name: mean("truth", lambda labels, name=name: labels == name).mean(0) for name in TEST}
+    p = {name: mean("predictions", lambda labels, name=name: labels == name).mean(0) for name in TEST}
+    every = scores(out)
+    every = every[every.model == "predictions"]
+
+    def of(metric, gene_set):
+        rows = every[(every.metric == metric) & (every.gene_set == gene_set) & (every.perturbation != "")]
+        return rows.set_index("perturbation").value
+
+    for name in TEST:
+        g = listed[name]
+        found = {metric: of(f"bench_compat_{metric}", kind)[name]
+                 for metric in ("mse_cw_de", "pcc_cw_de", "dpcc_cw_de", "dspcc_cw_de")}  # fmt: skip
+        if len(g) < 3:
+            assert np.isnan(list(found.values())).all() == (len(g) == 0)
+            continue
+        assert found["mse_cw_de"] == pytest.approx(np.mean((p[name] - t[name])[g] ** 2), abs=1e-9)
+        for metric, reference in (("pcc_cw_de", 0 * c), ("dpcc_cw_de", c), ("dspcc_cw_de", m)):
+            r = np.corrcoef((p[name] - reference)[g], (t[name] - reference)[g])[0, 1]
+            assert found[metric] == pytest.approx(r, abs=1e-9), metric
+    columns = [*t.values(), c]
+    for k, name in enumerate(TEST):
+        distance = [np.sqrt(((p[name] - column) ** 2).sum()) for column in columns]
+        assert of("bench_compat_c_acc", "all")[name] == sum(d > distance[k] for d in distance) / (len(columns) - 1)
+    whole = summary(out)
+    error = np.mean([(p[name] - t[name]) ** 2 for name in TEST])
+    assert whole.loc["bench_compat_mse_gw", "all"].value == pytest.approx(error, abs=1e-9)
+    r = [np.corrcoef([p[n][g] for n in TEST], [t[n][g] for n in TEST])[0, 1] for g in range(G)]
+    assert whole.xs("bench_compat_pcc_gw").value.iloc[0] == pytest.approx(np.mean(r), abs=1e-9)
+    header = json.loads(pq.read_schema(out / "scores.parquet").metadata[b"vcbench"])
+    assert header["bench_compat_de_list"] == kind
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Errors
+
+
+def test_lists_of_the_file_must_be_there(files, tmp_path):
+    with pytest.raises(InputError, match=r"uns: no gene lists.*expected top_non_dropout"):
+        run(files, tmp_path, "--bench-compat", "--bench-compat-de-list", "file")
+    with pytest.raises(InputError, match="no effect without --bench-compat"):
+        run(files, tmp_path, "--bench-compat-de-list", "file")
+
+
+def edited(parts, name, path, change):
+    x, labels = parts[name][0].copy(), parts[name][1].copy()
+    names = np.array([f"{name}{i:05d}" for i in range(len(x))], dtype=object)
+    genes = list(GENES)
+    change(x, labels, names, genes, parts)
+    save(path, x, labels, names, genes)
+
+
+def renamed_control(x, labels, names, genes, parts):
+    x[:7] = parts["truth"][0][:7]
+
+
+WRONG = {
+    "NaN": ("train", lambda x, labels, names, genes, parts: x.__setitem__((5, 2), np.nan), "not finite.*train00005"),
+    "gene twice": ("truth", lambda x, labels, names, genes, parts: genes.__setitem__(4, genes[5]), "duplicate gene"),
+    "cell twice": ("train", lambda x, labels, names, genes, parts: names.__setitem__(4, names[5]), "duplicate cell"),
+    "same controls": ("train", renamed_control, "7 control cells are in both files"),
+    "other genes": (
+        "predictions",
+        lambda x, labels, names, genes, parts: genes.__setitem__(slice(None), [f"ENSG{i}" for i in range(G)]),
+        "no common genes.*--truth TP53.*--predictions ENSG0",
+    ),
+    "no label": ("truth", lambda x, labels, names, genes, parts: labels.__setitem__(3, ""), "without a perturbation"),
+    "other labels": (
+        "predictions",
+        lambda x, labels, names, genes, parts: labels.__setitem__(slice(None), [s[5:] for s in labels]),
+        "no perturbation in common.*found A100V; expected TP53~A100V",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:.*names are not unique")
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_files_are_named_in_one_line(case, files, parts, tmp_path, monkeypatch):
+    name, change, message = WRONG[case]
+    monkeypatch.setattr("vcbench.metrics.evaluate_inputs.MIN_GENES_FINGERPRINT", 10)
+    edited(parts, name, tmp_path / "bad.h5ad", change)
+    with pytest.raises(InputError, match=message) as error:
+        run(files, tmp_path / "out", **{name: tmp_path / "bad.h5ad"})
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_moments_do_not_depend_on_blocks(parts):
+    x, labels = parts["truth"]
+    groups = profiles.codes(labels, TEST)
+    found = profiles.moments(sp.csr_matrix(x), groups, len(TEST))
+    for k, name in enumerate(TEST):
+        np.testing.assert_allclose(found.mean[k], x[labels == name].astype(np.float64).mean(0), rtol=1e-13)
