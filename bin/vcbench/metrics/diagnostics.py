@@ -260,7 +260,9 @@ def collapse(folds: Sequence[FoldTruth], predictions: Mapping[int, Predicted]) -
         flat = contract.constant(own, p)
         if not flat.any():
             pairs.append(_pairs(pearsons(own, own)))
-        between_p += (own**2).sum() - (1 - 1 / len(p)) * predicted.variance[use][:, axis].sum()
+        # Only samples of cells of their own carry noise that looks like spread; a shared profile does not.
+        sampled = np.where(predicted.n_cells[use, None] > 1, predicted.variance[use][:, axis], 0.0)
+        between_p += (own**2).sum() - (1 - 1 / len(p)) * sampled.sum()
         between_t += ((t - t.mean(0)) ** 2).sum() - (1 - 1 / len(t)) * fold.variance[use][:, axis].sum()
         mean = fold.train_mean[axis]
         near.append(np.linalg.norm(p - mean, axis=1) < NEAR_MEAN * np.linalg.norm(t - mean, axis=1))

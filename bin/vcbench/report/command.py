@@ -10,7 +10,9 @@ import yaml
 
 from vcbench.core import catalogue, cli
 from vcbench.report import (
+    ceilings,
     cost,
+    diagnostics,
     encoders,
     failures,
     figure,
@@ -65,9 +67,11 @@ def build(data: inputs.Inputs, assets: Path) -> list[section.Section]:
             leaderboard.section(item, *place),
             metrics_table.section(item, *place, data.names.headline(), "metrics", "All headline metrics"),
             metrics_table.section(item, *place, compat, "compat", "VariantCellBench's own formulas"),
+            ceilings.section(item, data, *place),
             *heatmap.sections(item, *place),
             *perturbations.sections(item, data, scores, *place),
             *statistics.sections(item, data, *place),
+            *diagnostics.sections(item, data, *place),
         ]
     found += [
         *known_function.sections(data),

@@ -73,6 +73,21 @@ _REQUIRED = {
     ),
 }
 
+#: Tables of vcb_aggregate.py without which the report has fewer sections.
+_OPTIONAL = {
+    "ceilings.tsv": (
+        *("dataset", "split", "metric", "gene_set", "status", "base", "base_value", "tech_duplicate", "full_vs_full"),
+        *("noise_free", "interpolated_duplicate", "drf", "drf_low", "drf_high"),
+    ),
+    "diagnostics.tsv": (
+        *("dataset", "split", "model", "encoder", "strategy", "diagnostic", "reference", "value", "low", "high", "n"),
+    ),
+    "strata.tsv": (
+        *("dataset", "split", "model", "encoder", "strategy", "metric", "gene_set", "stratum", "level", "value"),
+        *("ci_low", "ci_high", "n_expected", "ceiling"),
+    ),
+}
+
 #: Columns of `encoder_<name>.tsv` that the report needs.
 _ENCODER_TABLES = {
     "quality": (
@@ -120,6 +135,9 @@ class Inputs:
     families: list[Row] = field(default_factory=list)
     agreement: list[Row] = field(default_factory=list)
     explored: dict[str, list[Row]] = field(default_factory=dict)
+    ceilings: list[Row] = field(default_factory=list)
+    diagnostics: list[Row] = field(default_factory=list)
+    strata: list[Row] = field(default_factory=list)
 
     def panels(self) -> list[tuple[str, str]]:
         """Return the planned (dataset, split) pairs, sorted; a panel without any result is among them."""
@@ -166,6 +184,9 @@ def read(
         if not (tables / name).is_file():
             raise InputError("table not found", where=str(tables / name), hint="run vcb_aggregate.py first")
         loaded[name.removesuffix(".tsv")] = read_tsv(tables / name, columns)
+    for name, columns in _OPTIONAL.items():
+        if (tables / name).is_file():
+            loaded[name.removesuffix(".tsv")] = read_tsv(tables / name, columns)
     if not (tables / "scores.parquet").is_file():
         raise InputError("table not found", where=str(tables / "scores.parquet"), hint="run vcb_aggregate.py first")
     try:

@@ -98,6 +98,7 @@ class Names:
     encoders: dict[str, Any]
     metrics: dict[str, Any]
     groups: dict[str, Any]
+    diagnostics: dict[str, Any]
 
     @classmethod
     def load(cls, assets: Path, encoders: Iterable[str] = (), models: Iterable[str] = ()) -> Names:
@@ -112,6 +113,7 @@ class Names:
             encoders=catalogue.with_own(known, own)["entries"],
             metrics=metrics["entries"],
             groups=metrics["groups"],
+            diagnostics=metrics["diagnostics"],
         )
 
     def model(self, name: str) -> str:

@@ -151,9 +151,14 @@ def test_mode_collapse(make_fold, rng):
 def test_finite_samples_of_predicted_cells_do_not_look_like_spread(make_fold, rng):
     k, g = 30, 3000
     fold = make_fold(rng.normal(size=(k, g)), train_mean=np.zeros(g))
-    sampled = predicted(rng.normal(0, 0.5, (k, g)), np.full((k, g), 0.25))
+    noise = np.full((k, g), 0.25)
+    sampled = predicted(rng.normal(0, 0.5, (k, g)), noise)[1]
+    sampled = {1: replace(sampled, n_cells=np.full(k, 50))}
     value = named(diagnostics.collapse((fold,), sampled))["diag_variance_ratio", ""].value
     assert value == pytest.approx(0, abs=0.01)
+    # one profile for all (no change: the mean of the same control cells) has no spread, and no noise to take off
+    same = named(diagnostics.collapse((fold,), predicted(np.ones((k, g)), noise)))["diag_variance_ratio", ""].value
+    assert same == 0
 
 
 def test_direction_by_size_of_change(make_fold, rng):
