@@ -186,11 +186,23 @@ def _range(panel: Panel, inputs: Inputs) -> Check:
             BAD,
         )
     if "True" in said or "true" in said:
+        answer += "The gap is well above its error"
+        low = [
+            row
+            for row in mine(panel, inputs.ceilings)
+            if (row["metric"], row["gene_set"]) == (panel.primary.id, panel.primary.gene_set)
+            and row["status"] == "low_range"
+        ]
+        if low:
+            answer += (
+                f", but small: a replicate covers {100 * parse(low[0]['drf']):.0f} % of the way to a perfect score "
+                "(median over perturbations). Most of what the metric asks for is noise that nobody can predict."
+            )
         return Check(
             "range of the metric",
             "Can this metric tell good from bad here?",
-            answer + "The gap is well above its error.",
-            GOOD,
+            answer if low else answer + ".",
+            MIND if low else GOOD,
         )
     return Check(
         "range of the metric",

@@ -87,6 +87,22 @@ def test_metrics_that_cannot_rank_models_are_named(found):
     assert "<script>" not in text and "&lt;script&gt;" in text
 
 
+def test_a_small_range_of_the_primary_metric_is_something_to_keep_in_mind(make_report, found):
+    def low(folder):
+        tables(folder)
+        path = folder / "tables/ceilings.tsv"
+        path.write_text(path.read_text().replace("usable", "low_range").replace("0.61", "0.16"))
+        board = folder / "tables/leaderboard.tsv"
+        table = pd.read_csv(board, sep="\t", quoting=3)
+        table.assign(discriminates=True).to_csv(board, sep="\t", index=False, quoting=3)
+
+    text = make_report(Run(**ONE), low).section("vcb_trust_checks")["data"]
+    check = next(part for part in text.split('<div class="vcb-check ') if "tell good from bad here" in part)
+    assert check.startswith("vcb-check-mind") and "a replicate covers 16 % of the way" in check
+    other = found.section("vcb_trust_checks")["data"]
+    assert "a replicate covers" not in other
+
+
 def test_every_status_of_the_table_has_words():
     from vcbench.stats import ceilings as table
 
