@@ -27,7 +27,9 @@ averaged within a perturbation first.
   (`few_cells`, `no_de`, ...) are excluded for every model alike.
 - **Compare with the ceiling, the null and the baselines**, not with 1. `ceiling` is what a replicate measurement of half the
   cells reaches (`tech_duplicate`: {contract.N_HALF_SPLITS} random halvings, both ways), `ceiling_full` what a full-size replicate would (Spearman-Brown for
-  correlations, half the error for squared errors). `null_*` is the model's own prediction with the true labels shuffled
+  correlations, half the error for squared errors), `ceiling_noise_free` a prediction without noise. `metric_status` says
+  whether a metric can rank models on this dataset at all: `usable` when the dynamic range of a replicate (`drf`, 0 = `base`, 1 = perfect;
+  `base` is the train mean, for deltas against the control no change) is above 0.2 and certain (`ceilings.tsv`). `null_*` is the model's own prediction with the true labels shuffled
   within fold ({contract.N_PERMUTATIONS} times).
 - **Intervals** are 95 % bootstrap intervals over clusters of perturbations (same residue, or same genes), drawn within folds;
   below 30 clusters they are t intervals, marked `t_approximate`.
@@ -178,7 +180,25 @@ def _requested(groups: Mapping[str, str]) -> str:
 def page(assets: Path = catalogue.ASSETS) -> str:
     """Return the page for a catalogue folder."""
     whole = catalogue.load("metrics", assets)
-    return render(registry.load(assets), whole["groups"], whole["on_request"])
+    return render(registry.load(assets), whole["groups"], whole["on_request"]) + _diagnostics(whole["diagnostics"])
+
+
+def _diagnostics(entries: Mapping[str, Mapping[str, str]]) -> str:
+    rows = "\n".join(
+        f"| `{name}` | **{entry['title']}**: {entry['explain']} | "
+        f"{'measurement' if entry['of'] == 'truth' else 'prediction'} |"
+        for name, entry in entries.items()
+    )
+    return f"""
+## Diagnostics
+
+Properties, no scores: none is better or worse. They stand in `diagnostics.tsv`; `ctrl` = change against the control, `pm` = against the
+mean of the perturbations.
+
+| id | what | of |
+|---|---|---|
+{rows}
+"""
 
 
 if __name__ == "__main__":
