@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from vcbench.metrics.bundle import FoldTruth
 from vcbench.metrics.comparison import Comparison, Predicted
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 def make_fold(profile: np.ndarray, **changes: object) -> FoldTruth:
@@ -56,7 +60,7 @@ def compare(fold: FoldTruth, prediction: np.ndarray, **changes: object) -> Compa
     return Comparison(**facts)
 
 
-@pytest.fixture(name="make_fold")
+@pytest.fixture(name="make_fold", scope="session")
 def _make_fold() -> Callable[..., FoldTruth]:
     return make_fold
 
