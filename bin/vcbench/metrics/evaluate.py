@@ -22,6 +22,7 @@ from vcbench.metrics import (
     ceilings,
     compat,
     contract,
+    de,
     evaluate_inputs,
     gmt,
     predictions,
@@ -59,15 +60,15 @@ All three: obs column `perturbation` (control = `control`), X = natural log1p of
 dense or sparse, genes matched by name in any order. Cells are read in blocks: memory depends on the number of genes
 and perturbations, not of cells. Writes summary.tsv (per metric your value with its interval, what the training mean,
 no change, a replicate measurement (tech_duplicate) and shuffled labels score, and the test against the better of the
-two baselines), scores.parquet (every value) and evaluation.json (files, genes, what is missing). docs/evaluate.md
-explains them."""
+two baselines), scores.parquet (every value), de.parquet (changed genes of the truth) and evaluation.json (files, genes,
+what is missing). docs/evaluate.md explains them."""
 
 
 def build_truth(
     test: Source, train: Source, genes: Sequence[str], targets: Mapping[str, Sequence[str]], facts: dict[str, Any],
     options: Any, target_sum: float, list_name: str, groups: Sequence[str] = (),
-) -> bundle.TruthBundle:  # fmt: skip
-    """Return the truth bundle of one fold: control half A is the truth file's, half B the training file's."""
+) -> tuple[bundle.TruthBundle, list[de.DeRow]]:  # fmt: skip
+    """Return truth bundle and DE rows of one fold: control half A is the truth file's, half B the training file's."""
     gene_sets, fixed = gmt.choose(options.gene_sets, options.fixed_sets)
     readers = (test.reader, train.reader)
     place = in_order_of_names(readers, ("truth", "train"))
@@ -81,7 +82,7 @@ def build_truth(
         stored = {name: test.reader.uns(name) for name in compat.UNS_KEYS}
         lists = compat.stored_lists({name: of for name, of in stored.items() if of is not None}, str(test.path))
     return truth.build(cells, [truth.Roles(FOLD, train.ids, test.ids)], targets, facts, options.seed, list_name,
-                       gene_sets, fixed, lists, groups)[0]  # fmt: skip
+                       gene_sets, fixed, lists, groups)  # fmt: skip
 
 
 def parse(argv: Sequence[str]) -> Any:
@@ -155,7 +156,7 @@ def main(argv: Sequence[str]) -> None:
     hashes = {option: sha256_file(path) for option, path in files.items()}
     facts = {"dataset": DATASET, "split": SPLIT, "inputs": {option[2:]: value for option, value in hashes.items()}}
 
-    built = build_truth(test, train, genes, targets, facts, options, total, list_name, wanted)
+    built, de_rows = build_truth(test, train, genes, targets, facts, options, total, list_name, wanted)
     of_cells = any(metric.cells for metric in metrics.values())
     found = predictions.summarise_stored(predicted.reader, predicted.labels, built.genes, of_cells)
     tables = score_all(built, found, metrics, options.seed)
@@ -170,6 +171,8 @@ def main(argv: Sequence[str]) -> None:
     import pyarrow.parquet as pq
 
     pq.write_table(scored, options.out / "scores.parquet")
+    settings = json.loads(json.dumps({**de.settings(), **header}))
+    pq.write_table(de.to_table(de_rows, built.genes, settings), options.out / "de.parquet")
     write_tsv(options.out / "summary.tsv", columns, SUMMARY)
     record = {
         "schema_version": SCHEMA_VERSION, **header,
