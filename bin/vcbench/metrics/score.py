@@ -13,7 +13,7 @@ from vcbench.core import catalogue, cli
 from vcbench.core.errors import InputError, ModelError
 from vcbench.core.status import Status, recorded
 from vcbench.core.units import Unit
-from vcbench.metrics import bundle, cell_space, compat, diagnostics, extras, predictions, registry, scoring
+from vcbench.metrics import bundle, cell_space, compat, cross_line, diagnostics, extras, predictions, registry, scoring
 from vcbench.metrics.comparison import Predicted
 
 log = logging.getLogger(__name__)
@@ -94,8 +94,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--truth", required=True, type=Path, metavar="H5AD", help="truth bundle of vcb_truth.py")
     parser.add_argument("--de", required=True, type=Path, metavar="PARQUET", help="DE table of vcb_truth.py")
     parser.add_argument(
-        "--predictions", required=True, nargs="+", type=Path, metavar="H5AD", help="<unit>.predictions.h5ad"
-    )
+        "--predictions", required=True, nargs="+", type=Path, metavar="H5AD",
+        help="<unit>.predictions.h5ad, or truth bundles of other datasets (the ceiling cross_line)",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="seed of the label permutations")
     parser.add_argument(
         "--metrics", nargs="*", default=[], metavar="GROUP", help="groups of metrics beside the default ones"
@@ -122,7 +123,8 @@ def main(argv: Sequence[str]) -> int:
                 expected=wanted, hint="run vcb_truth.py with --bench-compat too",
             )  # fmt: skip
 
-    units = {path: unit_of(path, dataset, split) for path in options.predictions}
+    elsewhere = [path for path in options.predictions if path.name.endswith(cross_line.SUFFIX)]
+    units = {path: unit_of(path, dataset, split) for path in options.predictions if path not in elsewhere}
     if len(set(units.values())) < len(units):
         raise InputError("a unit is given twice", where="--predictions")
     aligned: dict[tuple[str, str, str, int], dict[int, Predicted]] = {}
@@ -138,10 +140,10 @@ def main(argv: Sequence[str]) -> int:
             folder.mkdir(parents=True, exist_ok=True)
             status.write(folder, ("numpy", "scipy"))
             failed.append(f"{unit.id}: {status.facts['reason']}")
-    if not aligned:
+    if not aligned and not elsewhere:
         raise ModelError(f"no unit could be scored; first {failed[0]}")
     folder.mkdir(parents=True, exist_ok=True)
-    rows = []
+    rows = cross_line.rows_of(truth, elsewhere, metrics)
     for (model, encoder, strategy, seed), by_fold in sorted(aligned.items()):
         collector = scoring.Rows(dataset, split, model, encoder, strategy, seed)
         scoring.score_combination(truth, by_fold, metrics, collector, options.seed)

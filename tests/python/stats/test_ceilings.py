@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from simulated import GENES, panel_of
 
 from vcbench.metrics import registry
 from vcbench.stats import bootstrap, ceilings
@@ -80,3 +81,17 @@ def test_a_ratio_of_sums_has_one_range_over_all_perturbations():
     assert found.median == pytest.approx(0.75, abs=1e-5)
     assert (found.low, found.high) == (pytest.approx(0.75, abs=1e-5),) * 2
     assert found.values.shape == (1,)
+
+
+def test_the_best_other_line_and_the_controls_stand_in_the_row():
+    k = 60
+    rng = np.random.default_rng(9)
+    given = {("train_mean", "none", "none"): np.zeros(k), ("m", "none", "none"): rng.normal(0.4, 0.1, k)}
+    lines = {(f"cross_line:{name}", "none", "none"): np.full(k, value) for name, value in (("a", 0.2), ("b", 0.3))}
+    found = panel_of({**given, **lines}, duplicate=rng.normal(0.6, 0.05, k))
+    row = ceilings.build(found, PEARSON, GENES, found.series(PEARSON, GENES)).row
+    assert (row["cross_line"], row["cross_line_dataset"]) == (pytest.approx(0.3), "b")
+    assert row["tech_duplicate"] == pytest.approx(0.6, abs=0.03)
+    assert (row["status"], row["n"], row["base"]) == (ceilings.USABLE, k, "train_mean")
+    assert row["drf"] == pytest.approx(row["tech_duplicate"], abs=0.02)  # base 0, perfect 1
+    assert set(row) == set(ceilings.CEILINGS)
