@@ -11,6 +11,9 @@ from vcbench.metrics.bundle import FoldTruth, GeneSet
 from vcbench.metrics.comparison import Comparison, Outcome, flags, reasons
 from vcbench.metrics.pairwise import compare, no_reference, perturbed_mean, split_controls
 
+#: Decimals of log1p deltas that count when they are ranked: the others are rounding of float64 differences.
+_RANKED_DECIMALS = 9
+
 
 def pearson_kernel(delta_p: np.ndarray, delta_t: np.ndarray) -> np.ndarray:
     """Return (K, T) Pearson correlations of deltas (K, n) and (T, n)."""
@@ -24,10 +27,10 @@ def cosine_kernel(delta_p: np.ndarray, delta_t: np.ndarray) -> np.ndarray:
 
 
 def spearman_kernel(delta_p: np.ndarray, delta_t: np.ndarray) -> np.ndarray:
-    """Return (K, T) rank correlations with mid-ranks."""
-    ranks = ranking.rank(delta_p).middle
+    """Return (K, T) rank correlations with mid-ranks; deltas that differ by rounding only are ties."""
+    ranks = ranking.rank(np.round(delta_p, _RANKED_DECIMALS)).middle
     ranks[np.isnan(delta_p).any(axis=1)] = np.nan
-    return pearson_kernel(ranks, ranking.rank(delta_t).middle)
+    return pearson_kernel(ranks, ranking.rank(np.round(delta_t, _RANKED_DECIMALS)).middle)
 
 
 def pearson(comparison: Comparison, gene_set: str) -> Outcome:

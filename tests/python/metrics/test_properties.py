@@ -188,16 +188,18 @@ def test_6_a_gene_that_nobody_expresses(world):
         def wider(thing, value=0.0):
             return np.concatenate([thing, np.full((*thing.shape[:-1], 1), value, dtype=thing.dtype)], axis=-1)
 
-        names = ("profile", "variance", "control_a", "control_a_variance", "control_b", "control_b_variance",
-                 "control_all", "train_mean", "train_pc1", "weights", "weight_profile", "cell_mean", "log2fc")  # fmt: skip
+        names = (
+            "profile", "variance", "control_a", "control_a_variance", "control_b", "control_b_variance", "control_all",
+            "train_mean", "train_pc1", "weights", "weight_profile", "cell_mean", "log2fc",
+        )  # fmt: skip
         spread = fold.extras.spread
         spread = replace(spread, **{name: wider(getattr(spread, name)) for name in ("lowest", "highest", "sd")})
+        flags = {
+            name: wider(getattr(fold, name), False) for name in ("expressed", "eligible", "positive", "compat_label")
+        }
+        fold = replace(fold, **{name: wider(getattr(fold, name)) for name in names})
         extras = replace(fold.extras, doubles=None, log_of_mean=None, spread=spread)
-        fold = replace(
-            fold, extras=extras, **{name: wider(getattr(fold, name)) for name in names},
-            expressed=wider(fold.expressed, False), eligible=wider(fold.eligible, False), positive=wider(fold.positive, False), p_adj=wider(fold.p_adj, np.nan),
-            compat_label=wider(fold.compat_label, False),
-        )  # fmt: skip
+        fold = replace(fold, extras=extras, p_adj=wider(fold.p_adj, np.nan), **flags)
         return fold, Predicted(wider(p.mean), wider(p.variance), p.n_cells)
 
     one = score(world, lambda fold, p: (fold, replace(p, cells=None)))
