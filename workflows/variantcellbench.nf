@@ -41,7 +41,7 @@ workflow VARIANTCELLBENCH {
             [[id: "${meta.id}.${split}".toString(), dataset: meta.id, split: split], h5ad, perturbations, folds]
         }
 
-    ENCODE(PREPARE_DATASETS.out.perturbations, PREPARE_DATASETS.out.proteins, ch_units, PLAN.out.encoders.splitCsv(header: true, sep: '\t'), chosenEncoders(), listed('strategies', ['alt', 'diff', 'ref']))
+    ENCODE(PREPARE_DATASETS.out.perturbations, PREPARE_DATASETS.out.proteins, PREPARE_DATASETS.out.substitutions, ch_units, PLAN.out.encoders.splitCsv(header: true, sep: '\t'), chosenEncoders(), listed('strategies', ['alt', 'diff', 'ref']))
 
     // a unit waits for the vectors it needs; a unit without encoder waits for none
     ch_encodings = ENCODE.out.encodings
@@ -71,12 +71,25 @@ workflow VARIANTCELLBENCH {
         .map { task -> [task[0].id, task] }
         .join(TRAIN.out.trained.map { meta, models, _status -> [meta.id, sortedFiles(models)] }, failOnDuplicate: true)
         .map { _id, task, models -> [task[0], trainedUnits(task[1], models)] + task[2..6] + [models] }
-    PREDICT(ch_fitted)
+
+    // units that also predict all substitutions, by task: [ val([task: [unit, ...]]), path([encoding, ...]) ], once
+    ch_atlas = ch_units
+        .filter { unit -> unit.atlas }
+        .map { unit -> [unit.task, unit.unit] }
+        .toList()
+        .map { rows -> [rows.groupBy { row -> row[0] }] }
+        .combine(ENCODE.out.atlas.toList().map { files -> [files] })
+    ch_asked = ch_fitted.combine(ch_atlas).map { task ->
+        def own = (task[8][task[0].id] ?: []).collect { row -> row[1] }.findAll { unit -> unit in task[1] }.sort()
+        def names = own.collect { unit -> unit.tokenize('.') }.collect { parts -> "${parts[0]}.${parts[4]}.${parts[5]}.atlas.h5ad".toString() }
+        [task[0] + [atlas: own]] + task[1..5] + [sortedFiles(task[6] + task[9].findAll { encoding -> encoding.name in names }), task[7]]
+    }
+    PREDICT(ch_asked)
     IMPORT_EXTERNAL(ch_tasks)
 
     EVALUATE(ch_folds, PREDICT.out.predicted.mix(IMPORT_EXTERNAL.out.predicted), TRAIN.out.trained, PLAN.out.plan, ch_units)
 
-    EXPLORE_RESULTS(EVALUATE.out.tables, PREPARE_DATASETS.out.perturbations, ENCODE.out.encodings)
+    EXPLORE_RESULTS(EVALUATE.out.tables, PREPARE_DATASETS.out.perturbations, PREPARE_DATASETS.out.substitutions, ENCODE.out.encodings.mix(ENCODE.out.atlas))
 
     WRITE_REPORT(EVALUATE.out.tables, PREPARE_DATASETS.out.quality, PREPARE_DATASETS.out.leakage, PREPARE_DATASETS.out.perturbations, ENCODE.out.encodings, EXPLORE_RESULTS.out.tables)
 

@@ -16,6 +16,7 @@ def test_stub_runs_every_stage(tmp_path: Path) -> None:
         tmp_path,
         *("-profile", "test,local", "-stub", "--encoders", "esm2_650m,onehot,shuffled", "--splits", "variant"),
         *("--folds", "2", "--weights", str(tmp_path / "weights")),
+        *("--saturation", "--learning_curve", "0.5", "--known_function", "severity"),
     )
     assert run.code == 0, run.output
     expected = {
@@ -30,6 +31,8 @@ def test_stub_runs_every_stage(tmp_path: Path) -> None:
             "ESM2_ENCODE",
             "DERIVE",
             "ENCODER_QC",
+            "EXPLORE",
+            "SUBSTITUTIONS",
             "BASELINES_TRAIN",
             "BASELINES_PREDICT",
         ),

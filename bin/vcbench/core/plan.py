@@ -14,11 +14,11 @@ from vcbench.core import catalogue, cli, samplesheet, settings
 from vcbench.core.errors import InputError
 from vcbench.core.names import closest
 from vcbench.core.tables import write_tsv
-from vcbench.core.units import NO_ENCODER, Unit
+from vcbench.core.units import ALL, COUNT, NO_ENCODER, PER_MILLE, Unit
 
 COLUMNS = (
     *("unit", "dataset", "split", "fold", "model", "encoder", "strategy", "seed"),
-    *("class", "process", "task", "settings"),
+    *("class", "process", "task", "settings", "trained_on", "atlas"),
 )
 
 #: Kinds of perturbation each split can cut.
@@ -38,6 +38,8 @@ class Request:
     seeds: tuple[int, ...]
     units_per_task: int = 0
     scaling: str = "none"
+    learning_curve: tuple[str, ...] = ()
+    saturation: tuple[str, ...] = ()
 
 
 def build(
@@ -79,8 +81,9 @@ def build(
             )
             # predictions made elsewhere were trained once, with whatever seed
             seeds = request.seeds[:1] if entry["class"] == catalogue.EXTERNAL else request.seeds
-            for (encoder, strategy), seed in itertools.product(inputs, seeds):
-                unit = Unit(dataset["dataset"], split, fold, name, encoder, strategy, seed)
+            sizes = (ALL,) if entry["class"] == catalogue.EXTERNAL else (ALL, *request.learning_curve)
+            for (encoder, strategy), seed, trained_on in itertools.product(inputs, seeds, sizes):
+                unit = Unit(dataset["dataset"], split, fold, name, encoder, strategy, seed, trained_on)
                 rows.append(
                     {
                         "unit": unit.id,
@@ -91,6 +94,7 @@ def build(
                     }
                 )
     rows.sort(key=lambda row: row["unit"])
+    _mark_atlas(rows, datasets, request, models["entries"], encoders["entries"])
     _assign_tasks(rows, models, request.units_per_task)
     return rows
 
@@ -99,6 +103,61 @@ def _fits(entry: Mapping[str, Any], dataset: Mapping[str, str]) -> bool:
     """Whether a model can be trained on a dataset: its kind of perturbation, and the file the model needs beside it."""
     needed = entry.get("needs")
     return dataset["perturbation_type"] in entry["modalities"] and (needed is None or bool(dataset.get(needed)))
+
+
+#: `--saturation_models` that leaves the choice to :func:`_mark_atlas`.
+AUTO = "auto"
+
+
+def _mark_atlas(
+    rows: list[dict[str, object]], datasets: Sequence[Mapping[str, str]], request: Request,
+    models: Mapping[str, Any], encoders: Mapping[str, Any],
+) -> None:  # fmt: skip
+    """Mark the units whose fitted models predict all substitutions: of variant datasets, first split, all folds.
+
+    Left to choose, it is `linear`, else the first model that is given vectors, with the first protein language model
+    of the run, else its first encoder that says something about the residue, and the first strategy.
+    """
+    wanted = set(request.saturation)
+    if wanted == {AUTO}:
+        wanted = {_automatic(request, models, encoders)}
+    found = set()
+    variants = {dataset["dataset"] for dataset in datasets if dataset["perturbation_type"] == "variant"}
+    split = next((name for name in SPLITS if name in request.splits), "")
+    for row in rows:
+        name = f"{row['model']}.{row['encoder']}.{row['strategy']}"
+        chosen = name in wanted and row["dataset"] in variants and row["split"] == split and not row["trained_on"]
+        row["atlas"] = "yes" if chosen else ""
+        found |= {name} if chosen else set()
+    if missing := sorted(wanted - found):
+        able = [row for row in rows if row["dataset"] in variants and row["encoder"] != NO_ENCODER]
+        known = sorted({f"{row['model']}.{row['encoder']}.{row['strategy']}" for row in able})
+        raise InputError(
+            f"no unit of '{missing[0]}'", where="--saturation_models", expected="model.encoder.strategy of the run",
+            hint=closest(missing[0], known) if known else "an atlas needs protein variants",
+        )  # fmt: skip
+    for name in sorted(found):
+        encoder = name.split(".")[1]
+        if encoder == NO_ENCODER or encoder == "shuffled" or encoders[encoder]["class"] == catalogue.OWN:
+            raise InputError(f"no atlas of '{name}'", where="--saturation_models",
+                             expected="an encoder that has vectors of substitutions nobody measured")  # fmt: skip
+
+
+def _automatic(request: Request, models: Mapping[str, Any], encoders: Mapping[str, Any]) -> str:
+    """Return the configuration `--saturation` takes without a choice."""
+    able = [name for name in request.models if models[name]["encoder"]]
+    usable = [
+        name for name in request.encoders
+        if "variant" in encoders[name]["modalities"] and not encoders[name].get("negative_control")
+        and encoders[name]["class"] in ("plm", "control")
+    ]  # fmt: skip
+    usable.sort(key=lambda name: encoders[name]["class"] != "plm")
+    if not able or not usable:
+        raise InputError(
+            "no model with an encoder of residues", where="--saturation",
+            hint="add linear to --models and onehot or a protein language model to --encoders",
+        )  # fmt: skip
+    return f"{'linear' if 'linear' in able else able[0]}.{usable[0]}.{request.strategies[0]}"
 
 
 def encoder_rows(entries: Mapping[str, Any], overrides: Mapping[str, Mapping[str, Any]]) -> list[dict[str, object]]:
@@ -123,13 +182,15 @@ def _assign_tasks(rows: list[dict[str, object]], models: Mapping[str, Any], unit
         if batch and units_per_task:
             batch = units_per_task
         fold = f"{row['dataset']}.{row['split']}.f{row['fold']}"
+        # the curve has tasks of its own, so that asking for it repeats nothing
+        part = f".{row['trained_on']}" if row["trained_on"] else ""
         if batch == 1:
             row["task"] = row["unit"]
         elif batch == 0:
-            row["task"] = f"{fold}.{str(row['process']).lower()}"
+            row["task"] = f"{fold}.{str(row['process']).lower()}{part}"
         else:
-            key = (fold, row["model"])
-            row["task"] = f"{fold}.{row['model']}.b{counts[key] // batch + 1}"
+            key = (fold, row["model"], part)
+            row["task"] = f"{fold}.{row['model']}{part}.b{counts[key] // batch + 1}"
             counts[key] += 1
 
 
@@ -155,6 +216,30 @@ def _seeds(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(int(item) for item in items))
 
 
+def learning_curve(text: str) -> tuple[str, ...]:
+    """Return the points of a learning curve below all training perturbations, as units name them.
+
+    Items are shares (0.25) or, from 2 on, numbers of training perturbations; a share of 1 is every ordinary unit.
+    """
+    found = []
+    for item in _listed(text):
+        try:
+            number = float(item)
+        except ValueError:
+            number = -1.0
+        whole = number.is_integer() if number >= 0 else False
+        if 0 < number <= 1 and round(number * 1000) >= 1:
+            found.append((number, f"{PER_MILLE}{round(number * 1000)}"))
+        elif number >= 2 and whole:
+            found.append((number, f"{COUNT}{int(number)}"))
+        else:
+            raise InputError(
+                "not a size of a training set", where="--learning_curve", found=item,
+                expected="a share above 0 and up to 1, or a number from 2 on",
+            )  # fmt: skip
+    return tuple(dict.fromkeys(name for number, name in sorted(found) if number != 1))
+
+
 def main(argv: Sequence[str]) -> None:
     """Check the samplesheet and write `datasets.tsv`, `encoders.tsv` and `plan.tsv`."""
     arguments = cli.parser(
@@ -171,6 +256,14 @@ def main(argv: Sequence[str]) -> None:
     arguments.add_argument("--splits", default="variant,position", help=f"any of {', '.join(SPLITS)}")
     arguments.add_argument("--folds", type=int, default=3, help="folds of the cross-validation")
     arguments.add_argument("--seeds", default="0", help="training seeds, comma-separated")
+    arguments.add_argument(
+        "--learning-curve", default="", help="also train on shares (0.25) or numbers (20) of the training perturbations"
+    )
+    arguments.add_argument(
+        "--saturation",
+        default="",
+        help="model.encoder.strategy that predict all substitutions, comma-separated, or auto",
+    )
     arguments.add_argument(
         "--units-per-task", type=int, default=0, help="units per training task (0: as the catalogue says)"
     )
@@ -198,6 +291,8 @@ def main(argv: Sequence[str]) -> None:
         seeds=_seeds(options.seeds),
         units_per_task=options.units_per_task,
         scaling=options.encoding_scaling,
+        learning_curve=learning_curve(options.learning_curve),
+        saturation=tuple(_listed(options.saturation)),
     )
     datasets = samplesheet.read(options.samplesheet, options.assets / "schema_input.json")
     if unused := [name for name in own if name not in request.encoders]:

@@ -12,7 +12,12 @@ NO_ENCODER = "none"
 
 _UNIT = re.compile(
     r"(?P<dataset>[^.]+)\.(?P<split>[^.]+)\.f(?P<fold>\d+)\.(?P<model>[^.]+)\.(?P<encoder>[^.]+)\.(?P<strategy>[^.]+)\.s(?P<seed>\d+)"
+    r"(?:\.(?P<trained_on>[pn]\d+))?"
 )
+
+#: What a unit of the learning curve was trained on: `p250` = 250 per mille of its training perturbations, `n20` = 20.
+ALL = ""
+PER_MILLE, COUNT = "p", "n"
 
 
 @dataclass(frozen=True, order=True)
@@ -26,11 +31,18 @@ class Unit:
     encoder: str
     strategy: str
     seed: int
+    trained_on: str = ALL
 
     @property
     def id(self) -> str:
-        """``dataset.split.fN.model.encoder.strategy.sN``, also the stem of its files."""
-        return f"{self.dataset}.{self.split}.f{self.fold}.{self.model}.{self.encoder}.{self.strategy}.s{self.seed}"
+        """``dataset.split.fN.model.encoder.strategy.sN[.p250]``, also the stem of its files."""
+        name = f"{self.dataset}.{self.split}.f{self.fold}.{self.model}.{self.encoder}.{self.strategy}.s{self.seed}"
+        return f"{name}.{self.trained_on}" if self.trained_on else name
+
+    @property
+    def scored_as(self) -> str:
+        """Model id of its rows in the score table: ``trained_on:p250:linear`` for a unit of the learning curve."""
+        return f"trained_on:{self.trained_on}:{self.model}" if self.trained_on else self.model
 
     @classmethod
     def parse(cls, unit_id: str) -> Unit:
@@ -39,4 +51,21 @@ class Unit:
         if match is None:
             raise InputError("not a unit id", where=unit_id, expected="dataset.split.fN.model.encoder.strategy.sN")
         parts = match.groupdict()
-        return cls(**{**parts, "fold": int(parts["fold"]), "seed": int(parts["seed"])})
+        numbers = {"fold": int(parts["fold"]), "seed": int(parts["seed"])}
+        return cls(**{**parts, **numbers, "trained_on": parts["trained_on"] or ALL})
+
+    @classmethod
+    def scored(cls, dataset: str, split: str, fold: int, model: str, encoder: str, strategy: str, seed: int) -> Unit:
+        """Return the unit of a row of the score table, where its model stands as :attr:`scored_as`."""
+        trained_on = ALL
+        if model.startswith("trained_on:"):
+            _, trained_on, model = model.split(":", 2)
+        return cls(dataset, split, fold, model, encoder, strategy, seed, trained_on)
+
+
+def subset_size(trained_on: str, n: int) -> int:
+    """Return how many of n training perturbations a unit is trained on: at least one, at most all."""
+    if not trained_on:
+        return n
+    number = int(trained_on[1:])
+    return max(1, min(n, number if trained_on[0] == COUNT else -(-n * number // 1000)))

@@ -104,8 +104,11 @@ def read_dataset(path: Path) -> Dataset:
     return Dataset(path.name.split(".")[0], tuple(rows), tuple(key_of(row, str(path)) for row in rows))
 
 
-def select(dataset: Dataset, vectors: ad.AnnData, facts: Mapping[str, Any]) -> Vectors:
+def select(dataset: Dataset, vectors: ad.AnnData, facts: Mapping[str, Any], atlas: Dataset | None = None) -> Vectors:
     """Return the rows and columns of an encoder's vectors that belong to a dataset.
+
+    With an `atlas`, the rows are its substitutions and the columns and the control those of the dataset, for which
+    models were fitted.
 
     Raises :class:`ModelError` naming the perturbations in use that have no vector.
     """
@@ -122,6 +125,13 @@ def select(dataset: Dataset, vectors: ad.AnnData, facts: Mapping[str, Any]) -> V
     alt, ref = np.asarray(vectors.X)[wanted], np.asarray(vectors.layers["ref"])[wanted]
     scope = vectors.var["scope"].to_numpy()
     filled = (alt != 0).any(axis=0) | (ref != 0).any(axis=0)
+    if atlas is not None:
+        unknown = [row["perturbation"] for row, key in zip(atlas.rows, atlas.keys, strict=True) if key not in position]
+        if unknown:
+            raise ModelError(f"encoder {facts['encoder_id']} has no vector for {len(unknown)} substitutions: "
+                             + ", ".join(unknown[:5]))  # fmt: skip
+        wanted = [position[key] for key in atlas.keys]
+        alt, ref = np.asarray(vectors.X)[wanted], np.asarray(vectors.layers["ref"])[wanted]
     kept = (scope == "any") | ((scope == "variant") & (not dataset.is_gene)) | ((scope == "used") & filled)
     window = {name: vectors.obs[name].astype(str).to_numpy()[wanted] for name in WINDOW_COLUMNS if name in vectors.obs}
     control = np.zeros(vectors.n_vars, np.float32)
@@ -207,11 +217,15 @@ def write_all(
     folder: Path,
     source: np.ndarray | None = None,
     npz: bool = False,
+    suffix: str = "",
 ) -> None:
-    """Write `<dataset>.<encoder>.<strategy>.h5ad` for every strategy, with ``npz`` also as plain arrays and tables."""
+    """Write `<dataset>.<encoder>.<strategy>.h5ad` for every strategy, with ``npz`` also as plain arrays and tables.
+
+    `suffix` is `.atlas` for the vectors of all substitutions.
+    """
     for strategy in strategies:
         adata = to_anndata(dataset, vectors, strategy, source)
-        name = f"{dataset.id}.{vectors.encoder}.{strategy}.h5ad"
+        name = f"{dataset.id}.{vectors.encoder}.{strategy}{suffix}.h5ad"
         facts = {**vectors.facts, "strategy": strategy, "dataset": dataset.id}
         if npz:
             export.write(adata, folder / name.removesuffix(".h5ad"), facts)
@@ -226,6 +240,10 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--perturbations", nargs="+", required=True, type=Path, metavar="TSV", help="<dataset>.perturbations.tsv"
     )
+    parser.add_argument(
+        "--substitutions", nargs="*", default=[], type=Path, metavar="TSV",
+        help="<dataset>.substitutions.tsv: write only <dataset>.<encoder>.<strategy>.atlas.h5ad of these datasets",
+    )  # fmt: skip
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=["alt", "diff"], help="what to derive")
     parser.add_argument(
         "--shuffled-base", default="", metavar="ENCODER",
@@ -241,13 +259,21 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--out-dir", type=Path, default=Path(), help="folder of the results")
     options = parser.parse_args(argv)
 
+    atlases = {atlas.id: atlas for atlas in (read_dataset(path) for path in options.substitutions)}
     datasets = [read_dataset(path) for path in options.perturbations]
+    if atlases:
+        datasets = [dataset for dataset in datasets if dataset.id in atlases]
     options.out_dir.mkdir(parents=True, exist_ok=True)
     found = shards.read(options.vectors)
     for source, facts in found.values():
         for dataset in datasets:
             if dataset.kind not in facts["modalities"]:
                 log.info("%s does not encode %s perturbations (%s)", facts["encoder_id"], dataset.kind, dataset.id)
+                continue
+            if atlases:
+                atlas = atlases[dataset.id]
+                write_all(atlas, select(dataset, source, facts, atlas), options.strategies, options.out_dir,
+                          npz=options.export_npz, suffix=".atlas")  # fmt: skip
                 continue
             vectors = select(dataset, source, facts)
             write_all(dataset, vectors, options.strategies, options.out_dir, npz=options.export_npz)

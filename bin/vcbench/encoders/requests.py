@@ -17,6 +17,9 @@ PERTURBATION_COLUMNS = (
 
 #: Statuses of perturbations that have a vector.
 ENCODABLE = ("encoded", "identical_to_ref")
+#: Status of a substitution nobody measured: it has a vector, but no cells (`<dataset>.substitutions.tsv`).
+REQUESTED = "requested"
+SUBSTITUTIONS = ".substitutions.tsv"
 GENE = "gene"
 
 
@@ -56,7 +59,7 @@ class Request:
 
 
 def in_use(row: Mapping[str, str], where: str) -> bool:
-    """True when a perturbation has cells, and hence must have a vector.
+    """True when a perturbation has cells or is a requested substitution, and hence must have a vector.
 
     Raises :class:`InputError` when it has cells although PREPARE marked it as skipped or failed.
     """
@@ -68,7 +71,7 @@ def in_use(row: Mapping[str, str], where: str) -> bool:
             expected="a whole number",
         )
     if int(row["n_cells"]) == 0:
-        return False
+        return row["status"] == REQUESTED
     if row["status"] not in ENCODABLE:
         raise InputError(
             f"{row['perturbation']} has cells but status {row['status']}", where=where, expected=" or ".join(ENCODABLE)

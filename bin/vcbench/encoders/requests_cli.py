@@ -8,18 +8,19 @@ from pathlib import Path
 
 from vcbench.core import cli
 from vcbench.core.tables import write_tsv
-from vcbench.encoders.requests import collect, with_wild_types
+from vcbench.encoders.requests import SUBSTITUTIONS, collect, with_wild_types
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ("key", "kind")
+COLUMNS = ("key", "kind", "atlas")
 
 EPILOG = """
 example:
   vcb_requests.py --perturbations tp53.perturbations.tsv --proteins tp53.proteins.fasta --out-dir .
 
 Writes requests.tsv, sorted: key (<sha256 of the protein>:R175H, gene:KLF1) and kind (variant, gene). It holds each
-distinct perturbation of all datasets once, and the wild type of every protein.
+distinct perturbation of all datasets once, and the wild type of every protein. Column atlas is true for those that only
+tables of substitutions (<dataset>.substitutions.tsv) name.
 """
 
 
@@ -36,7 +37,12 @@ def main(argv: Sequence[str]) -> None:
     options = parser.parse_args(argv)
 
     requests = with_wild_types(collect(options.perturbations, options.proteins))
+    measured = [path for path in options.perturbations if not path.name.endswith(SUBSTITUTIONS)]
+    of_data = {request.key for request in with_wild_types(collect(measured, options.proteins))}
     options.out_dir.mkdir(parents=True, exist_ok=True)
-    rows = [{"key": request.key, "kind": "gene" if request.is_gene else "variant"} for request in requests]
+    rows = [
+        {"key": request.key, "kind": "gene" if request.is_gene else "variant", "atlas": request.key not in of_data}
+        for request in requests
+    ]
     write_tsv(options.out_dir / "requests.tsv", rows, COLUMNS)
     log.info("%d requests", len(rows))

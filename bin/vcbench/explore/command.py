@@ -12,20 +12,25 @@ import numpy as np
 from vcbench.core import catalogue, cli, seeds
 from vcbench.core.errors import InputError
 from vcbench.core.tables import read_tsv, write_tsv
-from vcbench.explore import known_columns, known_function, predictors
+from vcbench.explore import atlas, known_columns, known_function, learning_curve, predictors
 from vcbench.explore.intervals import Sample
+from vcbench.metrics import registry
 from vcbench.stats import bootstrap, panel, scores
 from vcbench.stats.panel import Planned
 from vcbench.stats.scores import Scores
 
 log = logging.getLogger(__name__)
 
+#: Columns of tables of substitutions that are needed here.
+SUBSTITUTION = ("perturbation", "gene", "ref", "pos", "alt")
+
 EPILOG = """example:
   vcb_explore.py --tables results/tables --perturbations results/datasets/*.perturbations.tsv \\
     --known-function 'alphamissense,giac_wt_nutlin,clinvar' --zero-shot results/encodings/tp53.esm2_llr.alt.h5ad \\
     --out-dir explored
 
-Writes known_function.tsv, when --known-function names columns of the annotations (docs/output.md)."""
+Writes known_function.tsv, when --known-function names columns of the annotations, learning_curve.tsv, when the plan has
+units of a learning curve, and atlas.tsv, when units of it were to predict all substitutions (docs/output.md)."""
 
 
 def known_rows(
@@ -56,6 +61,55 @@ def known_rows(
     return rows
 
 
+def atlas_rows(
+    units: Mapping[atlas.Key, Sequence[Mapping[str, Mapping[str, str]]]], held: Mapping[tuple[str, str], Scores],
+    substitutions: Mapping[str, Sequence[Mapping[str, str]]], zero_shot: Mapping[str, Mapping[str, float]],
+) -> dict[atlas.Key, list[dict[str, Any]]]:  # fmt: skip
+    """Return the rows of atlas.tsv by configuration."""
+    found = {}
+    for key, tables in units.items():
+        dataset, split = key[:2]
+        if dataset not in substitutions:
+            raise InputError(f"no substitutions of dataset {dataset}", where="--substitutions")
+        of = held.get((dataset, split), scores.no_scores())
+        measured = dict(zip((name for _, name in of.rows), predictors.measured(of).impact.tolist(), strict=True))
+        found[key] = atlas.rows(key, tables, substitutions[dataset], measured, zero_shot.get(dataset, {}))
+    return found
+
+
+def known_of_atlas(
+    atlases: Mapping[atlas.Key, Sequence[Mapping[str, Any]]], substitutions: Mapping[str, Sequence[Mapping[str, str]]],
+    zero_shot: Mapping[str, Mapping[str, float]], kinds: Mapping[str, str], wanted: Sequence[known_columns.Known],
+    seed: int, n_resamples: int,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Return the rows of known_function.tsv about substitutions that nobody measured."""
+    rows = []
+    for dataset, split in sorted({key[:2] for key in atlases}):
+        table = substitutions[dataset]
+        base = predictors.zero_shot([row["perturbation"] for row in table], zero_shot.get(dataset, {}), table)
+        sample = sample_of(dataset, split, table, np.ones(len(table), dtype=int), seed, n_resamples)
+        own = {key: of for key, of in atlases.items() if key[:2] == (dataset, split)}
+        rows += known_function.rows(atlas.unmeasured(dataset, split, own, table, kinds, base, sample), wanted)
+    return rows
+
+
+def curve_rows(
+    held: Mapping[tuple[str, str], Scores], accounts: Sequence[Mapping[str, Any]],
+    tables: Mapping[str, Mapping[str, Mapping[str, str]]], assets: Path, seed: int, n_resamples: int,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Return the rows of learning_curve.tsv; none when no unit is trained on a part."""
+    metrics, plan = registry.load(assets), panel.combinations(accounts)
+    models, encoders = (catalogue.load(kind, assets)["entries"] for kind in ("models", "encoders"))
+    negative = {name for name, entry in {**models, **encoders}.items() if entry.get("negative_control")}
+    rows = []
+    for (dataset, split), units in learning_curve.points(accounts).items():
+        of = held.get((dataset, split), scores.no_scores())
+        clusters = {name: f"{row['gene']} {row['pos']}".strip() for name, row in tables.get(dataset, {}).items()}
+        one = panel.build(dataset, split, plan[dataset, split], of, clusters, seed, n_resamples)
+        rows += learning_curve.rows(one, units, metrics, negative)
+    return rows
+
+
 def sample_of(
     dataset: str, split: str, annotations: Sequence[Mapping[str, str]], fold: np.ndarray, seed: int, n_resamples: int
 ) -> Sample:
@@ -77,6 +131,10 @@ def main(argv: Sequence[str]) -> None:
         "--known-function", default="", metavar="LIST", help=f"columns of the annotations: {known_columns.EXPECTED}"
     )
     parser.add_argument(
+        "--substitutions", nargs="*", default=[], type=Path, metavar="TSV", help="<dataset>.substitutions.tsv"
+    )
+    parser.add_argument("--atlas", nargs="*", default=[], type=Path, metavar="TSV", help="<unit>.atlas.tsv")
+    parser.add_argument(
         "--zero-shot", nargs="*", default=[], type=Path, metavar="H5AD", help="<dataset>.esm2_llr.<strategy>.h5ad"
     )
     parser.add_argument("--assets", type=Path, default=catalogue.ASSETS, help="folder of the catalogues")
@@ -85,16 +143,23 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--out-dir", required=True, type=Path, help="output folder")
     options = parser.parse_args(argv)
     wanted = known_columns.parse(options.known_function, "--known-function")
-    plan = panel.combinations(read_tsv(options.tables / "plan.tsv", ("unit", "state", "class")))
+    accounts = read_tsv(options.tables / "plan.tsv", ("unit", "state", "class"))
+    plan = panel.combinations(accounts)
     held = scores.by_panel(scores.read_scores([options.tables / "scores.parquet"]))
     tables = {
         path.name.split(".")[0]: {row["perturbation"]: row for row in read_tsv(path, ("perturbation", "gene", "pos"))}
         for path in options.perturbations
     }
+    zero_shot = predictors.read_zero_shot(options.zero_shot)
+    substitutions = {path.name.split(".")[0]: read_tsv(path, SUBSTITUTION) for path in options.substitutions}
+    atlases = atlas_rows(atlas.read_units(options.atlas), held, substitutions, zero_shot)
     options.out_dir.mkdir(parents=True, exist_ok=True)
+    if any(row.get("atlas") for row in accounts):
+        write_tsv(options.out_dir / "atlas.tsv", [row for of in atlases.values() for row in of], atlas.COLUMNS)
     if wanted:
-        rows = known_rows(held, plan, tables, predictors.read_zero_shot(options.zero_shot), wanted, options.seed,
-                          options.bootstrap)  # fmt: skip
+        rows = known_rows(held, plan, tables, zero_shot, wanted, options.seed, options.bootstrap)
+        kinds = {row["model"]: row["class"] for row in accounts}
+        rows += known_of_atlas(atlases, substitutions, zero_shot, kinds, wanted, options.seed, options.bootstrap)
         columns = {name for table in tables.values() for row in table.values() for name in row}
         rows += [
             known_function.unused(known, known.column in columns)
@@ -102,3 +167,6 @@ def main(argv: Sequence[str]) -> None:
             if not any(row["known"] == known.text for row in rows)
         ]
         write_tsv(options.out_dir / "known_function.tsv", rows, known_function.COLUMNS)
+    if any(row.get("trained_on") for row in accounts):
+        rows = curve_rows(held, accounts, tables, options.assets, options.seed, options.bootstrap)
+        write_tsv(options.out_dir / "learning_curve.tsv", rows, learning_curve.COLUMNS)

@@ -47,17 +47,9 @@ PERFECT_COPY = "perfect_copy"
 CROSS_LINE = "cross_line"
 #: All evaluator ids; those of `NAMED` are followed by ``:`` and what they belong to.
 EVALUATORS = (NO_SKILL, TRUTH, TECH_DUPLICATE, FULL_VS_FULL, NOISE_FREE, INTERPOLATED_DUPLICATE, PERFECT_COPY)
-NAMED = (SHUFFLED_LABELS, CROSS_LINE)
-#: Further positive controls (metrics.md 6.5): two full-size replicates, a predictor without noise, a half drawn towards
-#: the training mean where it shows no effect, the truth itself, and the same perturbations in another cell line.
-FULL_VS_FULL = "full_vs_full"
-NOISE_FREE = "noise_free"
-INTERPOLATED_DUPLICATE = "interpolated_duplicate"
-PERFECT_COPY = "perfect_copy"
-CROSS_LINE = "cross_line"
-#: All evaluator ids; those of `NAMED` are followed by ``:`` and what they belong to.
-EVALUATORS = (NO_SKILL, TRUTH, TECH_DUPLICATE, FULL_VS_FULL, NOISE_FREE, INTERPOLATED_DUPLICATE, PERFECT_COPY)
-NAMED = (SHUFFLED_LABELS, CROSS_LINE)
+#: `trained_on:<size>:<model>` is a model of the learning curve, in no leaderboard.
+TRAINED_ON = "trained_on"
+NAMED = (SHUFFLED_LABELS, CROSS_LINE, TRAINED_ON)
 
 #: Fold of rows over all folds.
 ALL_FOLDS = 0

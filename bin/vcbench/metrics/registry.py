@@ -156,6 +156,13 @@ def chosen(metrics: dict[str, Metric], requested: Sequence[str]) -> dict[str, Me
     return {name: metric for name, metric in metrics.items() if metric.group in (DEFAULT, *requested)}
 
 
+def headline(metrics: dict[str, Metric]) -> dict[str, Metric]:
+    """Return the headline metrics on their headline gene sets, with the terms they are computed from."""
+    found = {name: replace(metric, gene_sets=metric.headline) for name, metric in metrics.items() if metric.headline}
+    terms = {term for metric in found.values() for term in (metric.numerator, metric.denominator, metric.jackknife)}
+    return {name: found.get(name, metric) for name, metric in metrics.items() if name in found or name in terms}
+
+
 def expand(gene_set: str, fixed: Sequence[str], pathways: bool, doubles: bool = False) -> list[str]:
     """Return the gene sets that a name of the catalogue stands for.
 

@@ -13,7 +13,18 @@ from vcbench.core import catalogue, cli
 from vcbench.core.errors import InputError, ModelError
 from vcbench.core.status import Status, recorded
 from vcbench.core.units import Unit
-from vcbench.metrics import bundle, cell_space, compat, cross_line, diagnostics, extras, predictions, registry, scoring
+from vcbench.metrics import (
+    bundle,
+    cell_space,
+    compat,
+    contract,
+    cross_line,
+    diagnostics,
+    extras,
+    predictions,
+    registry,
+    scoring,
+)
 from vcbench.metrics.comparison import Predicted
 
 log = logging.getLogger(__name__)
@@ -134,7 +145,7 @@ def main(argv: Sequence[str]) -> int:
         status = Status(unit.id, "score", options.seed)
         with recorded(status):
             found = align(truth, unit, path, options.allow_missing, any(metric.cells for metric in metrics.values()))
-            aligned.setdefault((unit.model, unit.encoder, unit.strategy, unit.seed), {})[unit.fold] = found
+            aligned.setdefault((unit.scored_as, unit.encoder, unit.strategy, unit.seed), {})[unit.fold] = found
         if status.facts["state"] != "ok":
             log.error("%s: %s", unit.id, status.facts["reason"])
             folder.mkdir(parents=True, exist_ok=True)
@@ -146,6 +157,11 @@ def main(argv: Sequence[str]) -> int:
     rows = cross_line.rows_of(truth, elsewhere, metrics)
     for (model, encoder, strategy, seed), by_fold in sorted(aligned.items()):
         collector = scoring.Rows(dataset, split, model, encoder, strategy, seed)
+        if contract.is_evaluator(model):  # of the learning curve
+            headline = registry.headline(metrics)
+            scoring.score_combination(truth, by_fold, headline, collector, options.seed, nulls=False)
+            rows += collector.rows
+            continue
         scoring.score_combination(truth, by_fold, metrics, collector, options.seed)
         diagnostics.add_prediction(truth, by_fold, metrics, collector)
         rows += collector.rows

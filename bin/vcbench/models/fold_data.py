@@ -11,7 +11,9 @@ import numpy as np
 from vcbench.core import h5ad
 from vcbench.core.errors import InputError, ModelError
 from vcbench.core.h5ad import CONTROL
+from vcbench.core.seeds import stream
 from vcbench.core.tables import read_tsv
+from vcbench.core.units import ALL, subset_size
 from vcbench.models.base import Perturbation, PredictionRequest, TrainingData, Vectors
 
 if TYPE_CHECKING:
@@ -64,9 +66,16 @@ class FoldData:
         self._roles = _read_folds(folds)
         self._check(dataset, perturbations)
 
-    def training(self, fold: int) -> TrainingData:
-        """Return training and validation perturbations with their cells, and the training half of the controls."""
+    def training(self, fold: int, trained_on: str = ALL, seed: int = 0) -> TrainingData:
+        """Return training and validation perturbations with their cells, and the training half of the controls.
+
+        A unit of the learning curve (`trained_on`) gets the first of its fold's training perturbations in an order
+        drawn from its seed: a larger set holds every smaller one. Validation perturbations are always the same.
+        """
         train, valid = self._with_role(fold, "train"), self._with_role(fold, "valid")
+        if trained_on:
+            order = stream(seed, "learning curve", self._folds_path.name, fold).permutation(len(train))
+            train = tuple(train[i] for i in sorted(order[: subset_size(trained_on, len(train))].tolist()))
         wanted = {item.id for item in (*train, *valid)}
         rows = self._sorted(np.array([label in wanted for label in self._labels]) | self._is_training_control())
         return TrainingData(
@@ -89,6 +98,26 @@ class FoldData:
             controls=self._controls(),
             genes=self.genes,
             vectors=None,
+        )
+
+    def roles(self, fold: int) -> dict[str, str]:
+        """Return the role of each perturbation in a fold."""
+        return dict(self._roles[fold])
+
+    def control_mean(self) -> np.ndarray:
+        """Return (genes,) float64 mean of the training half of the controls."""
+        return np.asarray(self._controls().mean(axis=0, dtype=np.float64)).ravel()
+
+    def expressed(self, fold: int, share: float = 0.05) -> np.ndarray:
+        """Return (genes,) booleans: detected in this share of training control or of training perturbed cells."""
+        wanted = {item.id for item in self._with_role(fold, "train")}
+        perturbed = np.array([label in wanted for label in self._labels])
+        return np.any(
+            [
+                np.asarray((self._expression[rows] > 0).mean(axis=0)).ravel() >= share
+                for rows in (perturbed, self._is_training_control())
+            ],
+            axis=0,
         )
 
     def _controls(self) -> sp.csr_matrix:
@@ -150,7 +179,7 @@ def read_vectors(path: Path, ids: Sequence[str]) -> Vectors:
     Raises :class:`ModelError` for doubled rows, values that are not finite and a missing `control` row.
     """
     data = h5ad.read(path)
-    _, encoder, strategy = path.name.removesuffix(".h5ad").split(".")
+    _, encoder, strategy = path.name.removesuffix(".h5ad").removesuffix(".atlas").split(".")
     if not data.obs_names.is_unique:
         raise ModelError(f"{path.name}: a perturbation has two vectors")
     if CONTROL not in data.obs_names:

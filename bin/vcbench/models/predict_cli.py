@@ -24,6 +24,10 @@ def main(argv: Sequence[str]) -> None:
     """Predict with the units of the command line."""
     options = task.parser("Predict the test perturbations of a fold with fitted models.", EPILOG)
     options.add_argument("--models", type=Path, nargs="+", required=True, help="<unit>.model folders of TRAIN")
+    options.add_argument(
+        "--atlas", nargs="*", default=[], metavar="UNIT",
+        help="also write <unit>.atlas.tsv: impacts of all substitutions in <dataset>.<encoder>.<strategy>.atlas.h5ad",
+    )  # fmt: skip
     job = task.prepare(options.parse_args(argv))
     # numerical libraries read the number of threads when they are imported, so they come after the options
     from vcbench.models import prediction

@@ -14,7 +14,7 @@ from vcbench.core import h5ad
 from vcbench.core.errors import ModelError
 from vcbench.core.status import Status
 from vcbench.core.units import Unit
-from vcbench.models import registry, task
+from vcbench.models import atlas, registry, task
 from vcbench.models.base import CELLS, PROFILE, Model, Prediction, PredictionRequest
 from vcbench.models.scaling import Scaling
 
@@ -136,5 +136,9 @@ def predict(job: task.Task) -> None:
         check(prediction, request)
         status.facts["note"] = absences(prediction, request)
         write(unit, prediction, request, job.options.code, job.options.out_dir)
+        if unit.id in job.options.atlas:
+            # the predictions stand without the atlas; plan.tsv repeats the note
+            note = atlas.attempt(unit, model, scaling, source, job, settings)
+            status.facts["note"] = "; ".join(text for text in (status.facts["note"], note) if text)
 
     task.run(job, "predict", work)

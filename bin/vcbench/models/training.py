@@ -48,13 +48,15 @@ def fit(unit: Unit, data: TrainingData, settings: dict[str, Any], device: str, o
 def train(job: task.Task) -> None:
     """Train the units of a task; see :func:`vcbench.models.task.run` for what happens to failures."""
     source = job.read_data()
-    shared: dict[int, TrainingData] = {}
+    shared: dict[tuple[int, str, int], TrainingData] = {}
 
     def work(unit: Unit, status: Status) -> None:
         shutil.rmtree(job.options.out_dir / f"{unit.id}.model", ignore_errors=True)
-        if unit.fold not in shared:
-            shared[unit.fold] = source.training(unit.fold)
-        data = shared[unit.fold]
+        key = (unit.fold, unit.trained_on, unit.seed if unit.trained_on else 0)
+        if key not in shared:
+            shared[key] = source.training(*key)
+        data = shared[key]
+        status.facts["n_train"] = len(data.train)
         vectors = job.vectors(unit, [*data.train_ids, *data.valid_ids])
         fit(unit, replace(data, vectors=vectors), job.settings[unit.model], job.device, job.options.out_dir)
 

@@ -10,6 +10,7 @@ import yaml
 
 from vcbench.core import catalogue, cli
 from vcbench.report import (
+    atlas,
     ceilings,
     cost,
     diagnostics,
@@ -22,6 +23,7 @@ from vcbench.report import (
     inputs,
     known_function,
     leaderboard,
+    learning_curve,
     methods,
     metrics_table,
     names,
@@ -41,6 +43,8 @@ MODULES = {
     summary.MODULE: "",
     trust.MODULE: "",
     known_function.MODULE: "Whether predicted impacts say what other sources know of the variants",
+    atlas.MODULE: "What models predict of variants that nobody measured",
+    learning_curve.MODULE: "Scores of models trained on a part of the perturbations",
     "vcb_failed": "Every unit was planned before the run began; those without a result are listed here",
     "vcb_folds": "What each fold was trained and tested on, and how much of the test set training had a hint of",
     encoders.MODULE: "The vectors models were given: whose they are, and whether something is wrong with them",
@@ -75,6 +79,8 @@ def build(data: inputs.Inputs, assets: Path) -> list[section.Section]:
         ]
     found += [
         *known_function.sections(data),
+        *learning_curve.sections(data),
+        *atlas.sections(data),
         failures.section(data),
         folds.section(data),
         *encoders.sections(data),

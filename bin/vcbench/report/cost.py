@@ -28,6 +28,8 @@ def sections(inputs: Inputs) -> list[Section]:
     """Return the bar chart of seconds per unit and the table with memory; nothing when no unit has a time."""
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in inputs.plan:
+        if row.get("trained_on"):  # the learning curve's smaller training sets would look like speed
+            continue
         if math.isfinite(parse(row.get("train_seconds"))) or math.isfinite(parse(row.get("predict_seconds"))):
             groups[row["model"]].append(row)
     if not groups:

@@ -107,6 +107,15 @@ _EXPLORED_TABLES = {
         "ci_low", "ci_high", "interval", "chance", "n", "n_expected", "n_positive", "zero_shot_difference",
         "difference_low", "difference_high", "left_out", "reason",
     ),
+    "learning_curve": (
+        "dataset", "split", "model", "encoder", "strategy", "metric", "gene_set", "trained_on", "n_train", "value",
+        "ci_low", "ci_high", "gain_to_all", "gain_low", "gain_high", "baseline", "baseline_model", "baseline_encoder",
+        "baseline_strategy", "units_ok", "units_planned",
+    ),
+    "atlas": (
+        "dataset", "split", "model", "encoder", "strategy", "perturbation", "gene", "position", "ref", "alt", "impact",
+        "impact_sd", "n_models_all", "seen", "zero_shot_llr",
+    ),
 }  # fmt: skip
 
 

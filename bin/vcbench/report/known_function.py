@@ -24,11 +24,11 @@ WHICH = {
     "unmeasured": "All substitutions that were not measured (atlas)",
 }
 EXPLANATION = (
-    "<p>Impact is the size of the predicted change from unperturbed cells. Models were never told what is known of a "
-    "variant; the question is whether the size of what they predict says it. Only variants of the same fold are "
-    "compared. Dashed green line: the <b>measured</b> effect, what a perfect prediction would rank by. Solid orange "
-    "line: the <b>zero-shot</b> score of a protein language model, which never saw a cell (column <i>minus "
-    "zero-shot</i>).</p>"
+    "<p>Impact is the size of the predicted change from unperturbed cells. Does it say what other sources know of a "
+    "variant? Models are not told, except the mean over annotated classes, which may be given the very column it is "
+    "held against. Only variants of the same fold are compared. Dashed green line: the <b>measured</b> effect, what a "
+    "perfect prediction would rank by. Solid orange line: the <b>zero-shot</b> score of a protein language model, "
+    "which never saw a cell (column <i>minus zero-shot</i>).</p>"
 )
 
 

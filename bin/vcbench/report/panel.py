@@ -188,6 +188,8 @@ def build(inputs: Inputs, dataset: str, split: str) -> Panel:
 
     states: dict[Configuration, Counter[str]] = {}
     for row in mine(inputs.plan):
+        if row.get("trained_on"):  # a unit of the learning curve
+            continue
         states.setdefault(_configuration(row), Counter())[row["state"]] += 1
     scores = {}
     for row in mine(inputs.leaderboard):

@@ -12,7 +12,7 @@ from vcbench.core.errors import InputError
 from vcbench.core.units import NO_ENCODER
 
 #: Columns added to the plan.
-COLUMNS = ("state", "stage", "reason")
+COLUMNS = ("state", "stage", "reason", "n_train")
 #: Columns of the cost table, kept apart because they differ from run to run and everything else must not.
 COST = ("unit", "train_seconds", "predict_seconds", "peak_memory_mb", "device")
 #: Stages of the chain a unit depends on, in order.
@@ -110,6 +110,7 @@ def account(
             "state": state,
             "stage": stage,
             "reason": reason,
+            "n_train": train.get("n_train"),
             "train_seconds": train.get("wall_seconds"),
             "predict_seconds": predict.get("wall_seconds"),
             "peak_memory_mb": max(peaks) if peaks else None,

@@ -203,9 +203,14 @@ def _mean_of_known(values: np.ndarray) -> np.ndarray:
 
 
 def combinations(plan: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], tuple[Planned, ...]]:
-    """Return the planned combinations of each (dataset, split), sorted; rows must have their `state`."""
+    """Return the planned combinations of each (dataset, split), sorted; rows must have their `state`.
+
+    Units of the learning curve are none: they are no entries of a leaderboard.
+    """
     units: dict[tuple[str, str], dict[Combination, list[Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for row in plan:
+        if row.get("trained_on"):
+            continue
         units[row["dataset"], row["split"]][row["model"], row["encoder"], row["strategy"]].append(row)
     return {
         panel: tuple(

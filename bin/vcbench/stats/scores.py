@@ -11,6 +11,7 @@ import numpy as np
 
 from vcbench.core.errors import InputError
 from vcbench.core.tables import read_tsv
+from vcbench.core.units import Unit
 from vcbench.metrics import contract, diagnostics, scoring
 
 if TYPE_CHECKING:
@@ -75,9 +76,10 @@ def scored_units(table: pa.Table, plan: Sequence[Mapping[str, str]]) -> set[str]
     known = {row["unit"] for row in plan}
     found = set()
     for row in keys.group_by(keys.column_names).aggregate([]).to_pylist():
-        if row["fold"] == contract.ALL_FOLDS or contract.is_evaluator(row["model"]):
+        curve = row["model"].startswith(f"{contract.TRAINED_ON}:")
+        if row["fold"] == contract.ALL_FOLDS or (contract.is_evaluator(row["model"]) and not curve):
             continue
-        unit = "{dataset}.{split}.f{fold}.{model}.{encoder}.{strategy}.s{seed}".format(**row)
+        unit = Unit.scored(**row).id
         if unit not in known:
             raise InputError("scores of a unit that is not in the plan", where="--scores", found=unit)
         found.add(unit)

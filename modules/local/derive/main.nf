@@ -17,12 +17,15 @@ process DERIVE {
 
     script:
     def args = task.ext.args ?: ''
+    def tables = [perturbations].flatten().groupBy { table -> table.name.endsWith('.substitutions.tsv') }
+    def substitutions = tables[true] ? "--substitutions ${tables[true].join(' ')}" : ''
     def shuffled = meta.shuffled_base ? "--shuffled-base ${meta.shuffled_base}" : ''
     """
     # code ${code}; the SHA-256 of stored vectors is in ${keys ?: 'no list of keys'}
     vcb_derive.py \\
         --vectors ${vectors} \\
-        --perturbations ${perturbations} \\
+        --perturbations ${tables[false].join(' ')} \\
+        ${substitutions} \\
         --strategies ${meta.strategies.join(' ')} \\
         ${shuffled} \\
         --versions versions.txt \\

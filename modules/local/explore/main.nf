@@ -7,6 +7,8 @@ process EXPLORE {
     input:
     path tables
     path perturbations, stageAs: 'perturbations/*'
+    path substitutions, stageAs: 'substitutions/*'
+    path atlas, stageAs: 'atlas/*'
     path zero_shot, stageAs: 'zero_shot/*'
     path assets, stageAs: 'assets/*'
     val code
@@ -23,6 +25,8 @@ process EXPLORE {
     vcb_explore.py \\
         --tables ${tables} \\
         --perturbations perturbations/* \\
+        --substitutions substitutions/* \\
+        --atlas atlas/* \\
         --zero-shot zero_shot/* \\
         --assets assets \\
         ${args} \\
@@ -32,6 +36,6 @@ process EXPLORE {
     stub:
     """
     mkdir explored
-    touch explored/known_function.tsv
+    touch explored/known_function.tsv explored/learning_curve.tsv explored/atlas.tsv
     """
 }

@@ -34,6 +34,8 @@ process PLAN {
         --splits '${params.splits}' \\
         --folds ${params.folds} \\
         --seeds '${params.seeds}' \\
+        --saturation='${params.saturation ? params.saturation_models : ''}' \\
+        --learning-curve='${params.learning_curve}' \\
         --units-per-task ${params.units_per_task} \\
         ${settings}
     """

@@ -18,6 +18,7 @@ include { alignmentHashes   } from './store'
 include { catalogue         } from '../utils_variantcellbench/parameters'
 include { codeDigest        } from '../utils_variantcellbench/code'
 include { convertedName     } from './store'
+include { holding           } from './store'
 include { networkCode       } from './store'
 include { ofProcess         } from '../utils_variantcellbench/tasks'
 include { searched          } from './store'
@@ -59,6 +60,11 @@ def placed(name, settings, weights, wanted) {
     return [meta, groovy.json.JsonOutput.toJson([(name): settings]), code, weights, shards]
 }
 
+// Tables an encoder reads: those of the data, and all substitutions when it is to encode them
+def tablesFor(name, tables, substitutions, wishes) {
+    return name in wishes ? tables + substitutions : tables
+}
+
 // Settings of some encoders as one JSON object {encoder: {setting: value}}
 def settingsOf(names, settings) {
     return '{' + names.findAll { name -> name in settings }.collect { name -> "\"${name}\": ${settings[name]}" }.join(', ') + '}'
@@ -68,6 +74,7 @@ workflow ENCODE {
     take:
     ch_perturbations // channel: path(perturbations)
     ch_proteins      // channel: path(fasta)
+    ch_substitutions // channel: path(substitutions), none without --saturation
     ch_units         // channel: map, one row of plan.tsv
     ch_settings      // channel: map, one row of encoders.tsv
     encoders         // value: list of encoder names of the catalogue
@@ -88,25 +95,42 @@ workflow ENCODE {
         .map { tables -> [tables] }
         .combine(ch_proteins.collect(sort: { fasta -> fasta.name }).map { files -> [files] })
 
+    // channel: [ path([substitutions, ...]), val([encoder that encodes them, ...]) ], once
+    def scored = params.known_function && 'esm2_llr' in encoders ? ['esm2_llr'] : []
+    ch_atlas = ch_substitutions
+        .collect(sort: { table -> table.name })
+        .ifEmpty([])
+        .map { tables -> [tables] }
+        .combine(ch_units.filter { unit -> unit.atlas }.map { unit -> unit.encoder }.unique().toSortedList().map { names -> [names ? (names + scored).unique() : []] })
+
     def assets = [file("${projectDir}/assets/encoders.yml")]
     ch_json = ch_settings.toList().map { rows -> rows.collectEntries { row -> [row.encoder, row.settings] } }
 
     CONTROLS_ENCODE(
         channel.of([id: 'controls', encoders: controls, process: 'CONTROLS_ENCODE'])
-            .filter { meta -> meta.encoders }
-            .combine(ch_proteome),
+            .combine(ch_proteome)
+            .mix(ch_atlas.combine(ch_proteome).map { substitutions, wishes, tables, files ->
+                [[id: 'controls.atlas', encoders: substitutions ? controls.findAll { name -> name in wishes } : [], process: 'CONTROLS_ENCODE'], tables + substitutions, files]
+            })
+            .filter { meta, _tables, _files -> meta.encoders },
         ch_json.map { settings -> settingsOf(controls, settings) },
         assets,
         controlsCode(controls),
     )
 
     // channel: [ val(encoder), val(settings), val([key, ...]) ]; none when no dataset has variants
-    REQUESTS(ch_proteome.filter { networks }, codeDigest(['vcb_requests.py']))
-    ch_wanted = REQUESTS.out.requests
-        .map { table -> [table.splitCsv(header: true, sep: '\t').findAll { row -> row.kind == 'variant' }.collect { row -> row.key }] }
-        .filter { keys -> keys[0] }
+    REQUESTS(
+        ch_proteome.filter { networks }.combine(ch_atlas).map { tables, files, substitutions, wishes -> [wishes.any { name -> name in networks } ? tables + substitutions : tables, files] },
+        codeDigest(['vcb_requests.py']),
+    )
+    ch_requests = REQUESTS.out.requests.map { table -> [table.splitCsv(header: true, sep: '\t').findAll { row -> row.kind == 'variant' }] }
+    ch_wanted = ch_requests
+        .filter { rows -> rows[0] }
         .combine(ch_json)
-        .flatMap { keys, settings -> networks.collect { name -> [name, new groovy.json.JsonSlurper().parseText(settings[name]), keys] } }
+        .combine(ch_atlas.map { _tables, wishes -> [wishes] })
+        .flatMap { rows, settings, wishes ->
+            networks.collect { name -> [name, new groovy.json.JsonSlurper().parseText(settings[name]), rows.findAll { row -> row.atlas != 'true' || name in wishes }.collect { row -> row.key }] }
+        }
     CONVERT_WEIGHTS(ch_wanted.map { name, settings, _keys -> conversion(name, settings) }, assets)
 
     ch_placed = ch_wanted
@@ -115,8 +139,9 @@ workflow ENCODE {
     ch_new = ch_placed
         .filter { placement -> placement[0].shard }
         .combine(ch_proteome)
-        .map { meta, settings, code, weights, shards, tables, files ->
-            [meta, settings, code, tables, files, weights, shards.collect { shard -> shard.list }, entries[meta.id].inputs == 'msas' && params.msas ? file(params.msas) : []]
+        .combine(ch_atlas)
+        .map { meta, settings, code, weights, shards, tables, files, substitutions, wishes ->
+            [meta, settings, code, tablesFor(meta.id, tables, substitutions, wishes), files, weights, shards.collect { shard -> shard.list }, entries[meta.id].inputs == 'msas' && params.msas ? file(params.msas) : []]
         }
     ch_made = channel.empty()
     ch_made = ch_made.mix(ANKH3_ENCODE(ofProcess(ch_new, 'ANKH3_ENCODE'), assets).vectors)
@@ -144,17 +169,39 @@ workflow ENCODE {
         .unique()
         .toSortedList { left, right -> left.join('.') <=> right.join('.') }
         .map { planned -> [planned] }
+    // of the shards of an encoder those that hold what was measured: asking for an atlas repeats nothing else
+    ch_keys = ch_requests.map { rows -> [rows[0].findAll { row -> row.atlas != 'true' }.collect { row -> row.key }] }.ifEmpty([[]])
     ch_vectors = ch_whole
+        .filter { meta, _vectors, _lists -> meta.id != 'controls.atlas' }
+        .combine(ch_keys)
+        .map { meta, vectors, lists, keys ->
+            def shards = lists ? holding([vectors, lists].transpose().collect { pair -> [vectors: pair[0], list: pair[1]] }, keys) : []
+            [meta, lists ? shards.collect { shard -> shard.vectors } : vectors, shards.collect { shard -> shard.list }]
+        }
         .combine(ch_planned)
         .map { meta, vectors, lists, planned ->
             def own = planned.findAll { item -> item[1] in meta.encoders || (item[1] == 'shuffled' && meta.id == 'controls') }
             [meta + [strategies: strategies, shuffled_base: shuffled_base], own.collect { item -> item.join('.') }, vectors, lists]
         }
         .combine(ch_proteome.map { tables, _files -> [tables] })
-    DERIVE(ch_vectors, codeDigest(['vcb_derive.py']))
+
+    // the same of all substitutions, for the encoders that are asked for them
+    ch_of_atlas = ch_whole
+        .combine(ch_atlas)
+        .filter { meta, _vectors, _lists, substitutions, wishes -> substitutions && meta.id != 'controls' && meta.encoders.any { name -> name in wishes } }
+        .combine(ch_planned)
+        .combine(ch_proteome.map { tables, _files -> [tables] })
+        .map { meta, vectors, lists, substitutions, _wishes, planned, tables ->
+            def own = planned.findAll { item -> item[1] in meta.encoders }
+            def name = meta.id.endsWith('.atlas') ? meta.id : "${meta.id}.atlas".toString()
+            [meta + [id: name, strategies: strategies, shuffled_base: null], own.collect { item -> "${item.join('.')}.atlas".toString() }, vectors, lists, tables + substitutions]
+        }
+    DERIVE(ch_vectors.mix(ch_of_atlas), codeDigest(['vcb_derive.py']))
+    ch_derived = DERIVE.out.encodings.flatMap { _meta, files -> files instanceof List ? files : [files] }
     OWN_VECTORS(ch_proteome.map { tables, _files -> [tables] }, ch_planned, strategies)
 
     emit:
     done      = ch_whole.mix(OWN_VECTORS.out.encodings).toList().map { _vectors -> true } // channel: val(true), once every encoder has ended
-    encodings = DERIVE.out.encodings.mix(OWN_VECTORS.out.encodings).flatMap { _meta, files -> files instanceof List ? files : [files] } // channel: path(dataset.encoder.strategy.h5ad)
+    encodings = ch_derived.filter { encoding -> !encoding.name.endsWith('.atlas.h5ad') }.mix(OWN_VECTORS.out.encodings.flatMap { _meta, files -> files instanceof List ? files : [files] }) // channel: path(dataset.encoder.strategy.h5ad)
+    atlas     = ch_derived.filter { encoding -> encoding.name.endsWith('.atlas.h5ad') } // channel: path(dataset.encoder.strategy.atlas.h5ad)
 }

@@ -56,6 +56,12 @@ def shardsIn(folder, name) {
         .sort { shard -> shard.list.name }
 }
 
+// The shards among [[vectors: path, list: path], ...] that are needed for these keys
+def holding(shards, keys) {
+    def open = keys as LinkedHashSet
+    return shards.findAll { shard -> open.removeAll(shard.list.readLines()) }
+}
+
 // What the store has of the wanted keys: [shards that hold some of them, keys that none holds]
 def searched(folder, name, wanted) {
     def missing = wanted as LinkedHashSet

@@ -4,6 +4,7 @@
 
 include { PREPARE          } from '../../../modules/local/prepare/main'
 include { SPLIT            } from '../../../modules/local/split/main'
+include { SUBSTITUTIONS    } from '../../../modules/local/substitutions/main'
 include { codeDigest       } from '../utils_variantcellbench/code'
 
 // File of a samplesheet cell: a URL, an absolute path, or relative to the samplesheet; an empty list for an empty cell
@@ -64,7 +65,19 @@ workflow PREPARE_DATASETS {
         codeDigest(['vcb_split.py']),
     )
 
+    // all substitutions of the proteins of datasets with an atlas
+    SUBSTITUTIONS(
+        PREPARE.out.perturbations
+            .join(PREPARE.out.proteins)
+            .map { meta, perturbations, proteins -> [meta.id, meta, perturbations, proteins] }
+            .join(ch_input.map { meta, _facts, _h5ad, _proteins, annotations -> [meta.id, annotations] })
+            .join(ch_units.filter { unit -> unit.atlas }.map { unit -> [unit.dataset] }.unique())
+            .map { _dataset, meta, perturbations, proteins, annotations -> [meta, perturbations, proteins, annotations] },
+        codeDigest(['vcb_substitutions.py']),
+    )
+
     emit:
+    substitutions = SUBSTITUTIONS.out.substitutions // channel: path(substitutions), none without --saturation
     datasets      = PREPARE.out.dataset.join(PREPARE.out.perturbations) // channel: [ val(meta), path(h5ad), path(perturbations) ]
     perturbations = PREPARE.out.perturbations.map { _meta, table -> table } // channel: path(perturbations)
     proteins      = PREPARE.out.proteins.map { _meta, fasta -> fasta } // channel: path(fasta)

@@ -11,10 +11,12 @@ process BASELINES_PREDICT {
 
     output:
     tuple val(meta), path('*.predictions.h5ad'), path('*.predict.status.json'), emit: predicted
+    path '*.atlas.tsv', optional: true, topic: atlas
     tuple val("${task.process}"), eval('vcb_versions.py anndata numpy scipy'), topic: versions
 
     script:
     def args = task.ext.args ?: ''
+    def atlas = meta.atlas ? "--atlas ${meta.atlas.join(' ')}" : ''
     """
     vcb_predict.py \\
         --units ${units.join(' ')} \\
@@ -26,6 +28,7 @@ process BASELINES_PREDICT {
         --models ${models} \\
         --code ${code} \\
         --threads ${task.cpus} \\
+        ${atlas} \\
         ${args} \\
         --out-dir .
     """
@@ -34,5 +37,6 @@ process BASELINES_PREDICT {
     """
     touch ${units.collect { unit -> "${unit}.predictions.h5ad" }.join(' ')}
     touch ${units.collect { unit -> "${unit}.predict.status.json" }.join(' ')}
+    touch ${meta.atlas.collect { unit -> "${unit}.atlas.tsv" }.join(' ')} .atlas
     """
 }

@@ -12,10 +12,12 @@ process SCLAMBDA_PREDICT {
 
     output:
     tuple val(meta), path('*.predictions.h5ad'), path('*.predict.status.json'), emit: predicted
+    path '*.atlas.tsv', optional: true, topic: atlas
     tuple val("${task.process}"), eval('vcb_versions.py anndata numpy safetensors scipy torch'), topic: versions
 
     script:
     def args = task.ext.args ?: ''
+    def atlas = meta.atlas ? "--atlas ${meta.atlas.join(' ')}" : ''
     """
     vcb_predict.py \\
         --units ${units.join(' ')} \\
@@ -27,6 +29,7 @@ process SCLAMBDA_PREDICT {
         --models ${models} \\
         --code ${code} \\
         --threads ${task.cpus} \\
+        ${atlas} \\
         ${args} \\
         --out-dir .
     """
@@ -35,5 +38,6 @@ process SCLAMBDA_PREDICT {
     """
     touch ${units.collect { unit -> "${unit}.predictions.h5ad" }.join(' ')}
     touch ${units.collect { unit -> "${unit}.predict.status.json" }.join(' ')}
+    touch ${meta.atlas.collect { unit -> "${unit}.atlas.tsv" }.join(' ')} .atlas
     """
 }
