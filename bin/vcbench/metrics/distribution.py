@@ -118,7 +118,7 @@ def var_ratio(comparison: Comparison, gene_set: str) -> Outcome:
     values = np.full(comparison.pairs.shape, np.nan)
     varying = np.array([(true[row, index] > 0).any() for row, index in enumerate(genes.index)], dtype=bool)
     for row in range(len(truth.ids)):
-        if cells is None or not cells.usable[row]:
+        if cells is None or not cells.usable[row] or np.isnan(cells.variance[row]).all():
             continue
         for column, other in enumerate(comparison.pairs[row]):
             if varying[other]:

@@ -101,7 +101,9 @@ test would call almost every gene significant. Distances are between at most {di
 seed) on {cell_space.N_COMPONENTS} principal components of the fold's true cells, on the {cell_space.N_GENES:,} genes that vary most in training cells and
 controls; self pairs are included, so an E-distance is never negative. Predicted cells are tested against the training
 controls, at least {contract.MIN_CELLS_DE} of them; true cells against the held-out ones, as in the truth DE table. Values below 0 count as 0.
-These metrics have no `tech_duplicate`.
+Of these metrics only distances have a `tech_duplicate`: one half of a perturbation's stored cells against the other. The
+E-test of every perturbation against the held-out controls (`etest_distance`, `etest_p`; {distribution.N_PERMUTATIONS} permutations) stands in the
+rows of `truth` of the score table, as do the numbers of significant genes (`de_nsig_true`).
 
 """,
     "vcc": """The formulas of the challenge on this benchmark's truth: all genes, all control cells on both sides (predictions carry none),

@@ -559,15 +559,20 @@ def half_truths(fold: FoldTruth, seed: int) -> tuple[FoldTruth, FoldTruth]:
         other = (n * fold.profile - first * one) / (n - first)
         spread = fold.variance * n
         halves = [(one, first), (other, n - first)]
+        space = fold.extras.cells
+        spaces = (None, None) if space is None else cell_space.halves(space, seed)
         return tuple(  # type: ignore[return-value]
-            replace(fold, profile=half, weight_profile=half, variance=spread / size) for half, size in halves
-        )
+            replace(fold, profile=half, weight_profile=half, variance=spread / size,
+                    extras=replace(fold.extras, cells=cells))
+            for (half, size), cells in zip(halves, spaces, strict=True)
+        )  # fmt: skip
 
 
 def _sample(fold: FoldTruth) -> Predicted:
     """Return the truth of a fold as a prediction made of a finite sample of cells."""
     known = ~np.isnan(fold.profile).any(axis=1)
-    return Predicted(fold.profile, np.nan_to_num(fold.variance), np.where(known, fold.n_cells // 2, 0))
+    cells = None if fold.extras.cells is None else cell_space.stored_prediction(fold)
+    return Predicted(fold.profile, np.nan_to_num(fold.variance), np.where(known, fold.n_cells // 2, 0), cells)
 
 
 def add_tech_duplicate(bundle: TruthBundle, metrics: Mapping[str, Metric], rows: Rows) -> None:
@@ -603,7 +608,10 @@ def averaged(found: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
 
 
 def add_truth_facts(bundle: TruthBundle, rows: Rows) -> None:
-    """Add per perturbation the numbers of significant and positive genes and the measured impact (all `expr_nt`)."""
+    """Add per perturbation the numbers of significant and positive genes and the measured impact (all `expr_nt`).
+
+    Where the truth was prepared for them also the E-test and the interactions of measured doubles.
+    """
     for fold in bundle.folds:
         genes = fold.gene_set("expr_nt")
         measured = magnitude.measured_impact(fold, "expr_nt")
@@ -620,3 +628,35 @@ def add_truth_facts(bundle: TruthBundle, rows: Rows) -> None:
                          status="few_cells" if few else contract.OK)  # fmt: skip
             rows.add(fold.fold, name, "impact", "expr_nt", measured[k], len(index), fold.n_cells[k],
                      status="few_cells" if np.isnan(measured[k]) else contract.OK)  # fmt: skip
+        _add_cell_facts(fold, rows)
+        _add_measured_doubles(fold, rows)
+
+
+def _add_cell_facts(fold: FoldTruth, rows: Rows) -> None:
+    """Add the E-test of the cells of each perturbation against held-out controls, where the truth has cells."""
+    space = fold.extras.cells
+    if space is None:
+        return
+    for k, name in enumerate(fold.ids):
+        for metric, value in (("etest_distance", space.etest_distance[k]), ("etest_p", space.etest_p[k])):
+            rows.add(fold.fold, name, metric, "hvg", value, len(space.genes), fold.n_cells[k],
+                     status="few_cells" if np.isnan(value) else contract.OK)  # fmt: skip
+
+
+def _add_measured_doubles(fold: FoldTruth, rows: Rows) -> None:
+    """Add the interactions of the measured doubles: what the same metrics of a model are to be compared with."""
+    doubles = fold.extras.doubles
+    if doubles is None or not len(doubles.row):
+        return
+    measured = interactions.observed(fold)
+    n_genes = len(interactions.top_genes(fold))
+    missing = (doubles.first < 0) | (doubles.second < 0)
+    for metric in interactions.NAMES:
+        for i, value in enumerate(interactions.values(metric, fold, measured)):
+            k = doubles.row[i]
+            few = fold.n_cells[k] < contract.MIN_CELLS_PROFILE
+            status = "few_cells" if few else "no_single" if missing[i] else contract.OK
+            if status == contract.OK and np.isnan(value):
+                status = "sign_mismatch" if metric == "gi_dominance" else "const_true"
+            rows.add(fold.fold, fold.ids[k], metric, registry.DOUBLES, value if status == contract.OK else np.nan,
+                     n_genes, fold.n_cells[k], status=status)  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import anndata as ad
 import numpy as np
+import oracles
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -11,8 +12,9 @@ import scipy.sparse as sp
 
 from vcbench.core import h5ad
 from vcbench.core.errors import InputError
-from vcbench.core.tables import write_tsv
+from vcbench.core.tables import read_tsv, write_tsv
 from vcbench.metrics import bundle, contract, registry, score, truth_cli
+from vcbench.stats import aggregate
 
 GENES = [f"gene{i:03d}" for i in range(160)]
 SINGLES = ["A", "B", "C", "D", "E", "F"]
@@ -173,6 +175,84 @@ def test_extras_survive_the_file(screen, truth):
                 for x, y in zip(a, b, strict=True) if isinstance(a, tuple) else [(a, b)]:
                     np.testing.assert_array_equal(x, y)
         assert (fold.extras.controls.expression != again.controls.expression).nnz == 0
+
+
+def test_measured_doubles_and_etests_are_facts_of_the_truth(screen, truth):
+    table = pq.read_table(screen[0] / "truth" / "screen.gene.reference.scores.parquet").to_pandas()
+    facts = table[table.model == contract.TRUTH].set_index(["perturbation", "metric"])
+    found = facts.xs("gi_score", level="metric")
+    assert set(found.index) == set(DOUBLES) and found.status["A+Z"] == "no_single"
+    for fold in truth.folds:
+        for k in fold.extras.doubles.row:
+            if fold.ids[k] != "A+Z":
+                d, a, b = oracles.parts(fold, fold.profile, k, measured=True)
+                assert found.value[fold.ids[k]] == pytest.approx(np.sqrt(np.mean((d - a - b) ** 2)))
+    p = facts.xs("etest_p", level="metric")
+    assert set(p.index) == {*TEST[1], *TEST[2]} and (p.value < 0.05).all()  # every effect of this screen is large
+    assert facts.xs("etest_distance", level="metric").value.min() > 0
+
+
+def test_distances_have_a_ceiling(screen):
+    """Half of the cells of a perturbation are nearer to the other half than controls, and not at distance 0."""
+    table = pq.read_table(screen[0] / "truth" / "screen.gene.reference.scores.parquet").to_pandas()
+    for metric in ("ediff", "mmd"):
+        keys = ["fold", "perturbation"]
+        found = table[table.metric == metric].set_index(keys)
+        half, control = (found[found.model == m].value for m in (contract.TECH_DUPLICATE, contract.NO_SKILL))
+        assert (half > 0).all() and (half < control.reindex(half.index)).all()
+    found = table[(table.metric == "edist_pearson") & (table.model == contract.TECH_DUPLICATE) & (table.fold == 0)]
+    assert found.value.item() > 0.8
+
+
+def test_a_measured_interaction_lies_above_the_cut(screen, truth):
+    """Genes to which 1.5 was added on top of both singles are found, most others are not."""
+    _, _, _, shift = screen
+    inside, outside = [], []
+    for fold in truth.folds:
+        for k in fold.extras.doubles.row:
+            name = fold.ids[k]
+            if name == "A+Z":
+                continue
+            extra = shift[name] - shift[name[0]] - shift[name[2]]
+            d, a, b = oracles.parts(fold, fold.profile, k, measured=True)
+            above = (d - a - b) > fold.extras.doubles.upper
+            inside += above[extra > 1].tolist()
+            outside += above[extra == 0].tolist()
+    assert np.mean(inside) > 0.5 > 0.1 > np.mean(outside)
+
+
+def test_aggregate_has_every_group(screen, scores, tmp_path):
+    """Tables of models with and without cells; what a model lacks is a reason, what has no skill value stays empty."""
+    folder = screen[0]
+    units = [f"screen.gene.f{fold}.{model}.none.none.s0" for fold in TEST for model in ("emits", "repeats", "profiles")]
+    plan = [
+        {"dataset": "screen", "split": "gene", "fold": name.split(".")[2][1:], "model": name.split(".")[3],
+         "encoder": "none", "strategy": "none", "seed": 0, "unit": name, "class": "baseline", "process": "X",
+         "task": name, "settings": "{}"} for name in units
+    ]  # fmt: skip
+    write_tsv(tmp_path / "plan.tsv", plan, tuple(plan[0]))
+    (tmp_path / "failures.json").write_text("[]")
+    (tmp_path / "screen.perturbations.tsv").write_text((folder / "perturbations.tsv").read_text())
+    arguments = ["--plan", tmp_path / "plan.tsv", "--scores", folder / "scores.parquet",
+                 folder / "truth" / "screen.gene.reference.scores.parquet", "--failures", tmp_path / "failures.json",
+                 "--perturbations", tmp_path / "screen.perturbations.tsv", "--seed", "1", "--bootstrap", "100",
+                 "--out-dir", tmp_path / "tables"]  # fmt: skip
+    aggregate.main([str(item) for item in arguments])
+    rows = {(r["model"], r["metric"], r["gene_set"]): r for r in read_tsv(tmp_path / "tables" / "leaderboard.tsv")}
+    for metric in METRICS.values():
+        if metric.level == "term":
+            continue
+        for gene_set in set(metric.gene_sets) - {registry.FIXED, registry.PATHWAYS, "listed"}:
+            row = rows["emits", metric.id, gene_set]
+            assert row["value"] or row["reasons"], metric.id
+            if metric.cells:
+                other = rows["repeats", metric.id, gene_set]
+                assert not other["value"] and "no_cells" in other["reasons"], metric.id
+    assert rows["emits", "gi_c1", "top1000ctrl"]["n"] == "5"
+    value = float(rows["emits", "vcc_score", "all"]["value"])
+    assert value == pytest.approx(
+        scores[(scores.model == "emits") & (scores.metric == "vcc_score")].value.iloc[0], abs=1e-9
+    )
 
 
 def test_groups_must_be_in_the_truth(screen, truth_files, tmp_path):
