@@ -153,10 +153,13 @@ def _pds(comparison: Comparison, gene_set: str, metric: str) -> Outcome:
         limit = contract.TOLERANCE * np.maximum(1.0, np.abs(comparison.predicted.mean[:, axis]).max(axis=1))
         flat = np.abs(delta_p).max(axis=1) <= limit
     if n >= 2 and len(axis):
-        distances = cdist(delta_p, delta_t, metric)
-        distances[flat, :] = np.nan
-        scale = np.nanmax(distances[:, usable], axis=1, initial=0.0)[:, None]
-        values = _nearest(comparison, distances, _TIE_DISTANCE * scale)[0] / (n - 1)
+        if metric == "euclidean":  # squares order alike, and are a matrix product
+            distances, tie = squared_distances(delta_p, delta_t)
+        else:
+            distances = cdist(delta_p, delta_t, metric)
+            distances[flat, :] = np.nan
+            tie = _TIE_DISTANCE * np.nanmax(distances[:, usable], axis=1, initial=0.0)[:, None]
+        values = _nearest(comparison, distances, tie)[0] / (n - 1)
     outcome = _outcome(comparison, values, len(axis), bool(np.isnan(truth.control_a).any()))
     return replace(outcome, constant_prediction=flat)
 

@@ -11,6 +11,9 @@ from vcbench.metrics import contract
 from vcbench.metrics.comparison import Comparison, Outcome, flags, reasons
 from vcbench.metrics.pairwise import compare, no_reference, split_controls
 
+#: How errors are compared: gene by gene, defined for constant profiles too.
+_PLAIN = {"minimum": 1, "flat_prediction": False, "flat_truth": False, "one_by_one": True}
+
 
 def _rows(of: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """Return a kernel that averages a function of the differences, one truth at a time to bound memory."""
@@ -23,7 +26,7 @@ def _rows(of: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray, np.nd
 
 def mse(comparison: Comparison, gene_set: str) -> Outcome:
     """Mean over genes of (p - t)^2."""
-    return compare(comparison, gene_set, _rows(np.square), no_reference, 1, flat_prediction=False, flat_truth=False)
+    return compare(comparison, gene_set, _rows(np.square), no_reference, **_PLAIN)
 
 
 def gw_mse(comparison: Comparison, gene_set: str) -> Outcome:
@@ -39,17 +42,17 @@ def rmse(comparison: Comparison, gene_set: str) -> Outcome:
 
 def mae(comparison: Comparison, gene_set: str) -> Outcome:
     """Mean over genes of |p - t|."""
-    return compare(comparison, gene_set, _rows(np.abs), no_reference, 1, flat_prediction=False, flat_truth=False)
+    return compare(comparison, gene_set, _rows(np.abs), no_reference, **_PLAIN)
 
 
 def mse_delta(comparison: Comparison, gene_set: str) -> Outcome:
     """Mean over genes of ((p - c_B) - (t - c_A))^2."""
-    return compare(comparison, gene_set, _rows(np.square), split_controls, 1, flat_prediction=False, flat_truth=False)
+    return compare(comparison, gene_set, _rows(np.square), split_controls, **_PLAIN)
 
 
 def mae_delta(comparison: Comparison, gene_set: str) -> Outcome:
     """Mean over genes of |(p - c_B) - (t - c_A)|."""
-    return compare(comparison, gene_set, _rows(np.abs), split_controls, 1, flat_prediction=False, flat_truth=False)
+    return compare(comparison, gene_set, _rows(np.abs), split_controls, **_PLAIN)
 
 
 def wmse(comparison: Comparison, gene_set: str) -> Outcome:
@@ -61,8 +64,9 @@ def wmse(comparison: Comparison, gene_set: str) -> Outcome:
     for row, index in enumerate(genes.index):
         weights = truth.weights[row, index]
         if weights.sum() > 0:
-            error = (comparison.predicted.mean[:, index] - truth.weight_profile[row, index]) ** 2
-            values[:, row] = error @ weights / weights.sum()
+            needed = np.flatnonzero((comparison.pairs == row).any(axis=1))
+            error = (comparison.predicted.mean[np.ix_(needed, index)] - truth.weight_profile[row, index]) ** 2
+            values[needed, row] = error @ weights / weights.sum()
     weighted = np.array([truth.weights[row, index].sum() > 0 for row, index in enumerate(genes.index)], dtype=bool)
     return Outcome(
         comparison.take(values),

@@ -38,6 +38,17 @@ def no_reference(truth: FoldTruth) -> tuple[np.ndarray, np.ndarray]:
     return zero, zero
 
 
+def _needed(kernel: Kernel, delta_p: np.ndarray, delta_t: np.ndarray, needed: np.ndarray) -> np.ndarray:
+    """Return the kernel's (K, T) values where `needed` (K, T), NaN elsewhere."""
+    found = np.full(needed.shape, np.nan)
+    if len(delta_t) == 1:
+        found[needed[:, 0]] = kernel(delta_p[needed[:, 0]], delta_t)
+        return found
+    for k in np.flatnonzero(needed.any(axis=1)):
+        found[k, needed[k]] = kernel(delta_p[[k]], delta_t[needed[k]])[0]
+    return found
+
+
 def compare(
     comparison: Comparison,
     gene_set: str,
@@ -46,6 +57,7 @@ def compare(
     minimum: int = contract.MIN_GENES_CORRELATION,
     flat_prediction: bool = True,
     flat_truth: bool = True,
+    one_by_one: bool = False,
 ) -> Outcome:
     """Return a metric of deltas on a gene set.
 
@@ -59,6 +71,8 @@ def compare(
         Fewest genes for which it is defined.
     flat_prediction, flat_truth
         Whether a constant prediction (truth) leaves it undefined (metrics.md 1.3.4).
+    one_by_one
+        Whether the kernel works gene by gene for each pair, so that only the pairs asked for are worth computing.
     """
     truth = comparison.truth
     genes = truth.gene_set(gene_set)
@@ -67,13 +81,15 @@ def compare(
     values = np.full((n, n), np.nan)
     constant_predicted = np.zeros((n, n), dtype=bool)
     constant_true = np.zeros(n, dtype=bool)
+    needed = np.zeros((n, n), dtype=bool)
+    np.put_along_axis(needed, comparison.pairs, True, axis=1)
     for index, rows in genes.groups:
         if len(index) < minimum:
             continue
         p, t = comparison.predicted.mean[:, index], truth.profile[np.ix_(rows, index)]
         delta_p, delta_t = p - reference_predicted[index], t - reference_true[index]
         with np.errstate(invalid="ignore", divide="ignore"):
-            found = kernel(delta_p, delta_t)
+            found = _needed(kernel, delta_p, delta_t, needed[:, rows]) if one_by_one else kernel(delta_p, delta_t)
         if flat_prediction:
             flat = contract.constant(delta_p, p)
             found[flat, :] = np.nan
