@@ -183,7 +183,9 @@ class FoldTruth:
         elif base == "listed" and self.listed is not None:
             found = list(self.listed)
         elif base == "top1000ctrl":
-            highest = np.sort(np.argsort(-self.control_all, kind="stable")[:CONTROL_GENES])
+            # Genes that no control cell has would make half of the pairs of genes say nothing about a double.
+            order = np.argsort(-self.control_all, kind="stable")
+            highest = np.sort(order[self.control_all[order] > 0][:CONTROL_GENES])
             found = [highest for _ in rows]
         elif base in self._fixed:
             found = [self._fixed[base] for _ in rows]

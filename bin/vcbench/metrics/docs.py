@@ -112,7 +112,7 @@ challenge counts 0 for an undefined value, it is undefined here. `vcc_score` com
 all folds; its baseline is the mean of all training cells of perturbations, the same for every test perturbation.
 
 """,
-    "interactions": """For test perturbations that combine two others (`A+B`), on the 1,000 genes of highest control expression; other
+    "interactions": """For test perturbations that combine two others (`A+B`), on the 1,000 genes of highest mean control expression above 0; other
 perturbations have no row. Singles are measured where they are in training, predicted where they are test perturbations
 too; a double whose single was not measured is `no_single`. The value of a model is that of the *predicted* double;
 that of the measured double stands in the rows of `truth`. A gene interacts where the double deviates from the sum of its

@@ -161,6 +161,14 @@ def test_additive_doubles_have_the_coefficients_they_must(rng):
     assert np.isnan(interactions.distance_correlation(x, np.ones(400)))
 
 
+def test_doubles_are_compared_on_genes_that_controls_have(make_fold):
+    control = np.concatenate([np.zeros(30), np.linspace(0.01, 2, 1500)])
+    found = make_fold(np.ones((2, 1530)), control_all=control).gene_set("top1000ctrl").index[0]
+    assert found.tolist() == list(range(530, 1530))
+    short = make_fold(np.ones((2, 60)), control_all=control[:60]).gene_set("top1000ctrl").index[1]
+    assert short.tolist() == list(range(30, 60))
+
+
 def test_rates_of_interactions_by_hand():
     score, positive = np.array([5.0, 4, 3, 2, 1]), np.array([True, True, False, True, False])
     tpr, fdp = interactions.rates(score, positive)

@@ -68,7 +68,8 @@ def other_references(fold, predicted):
         vcc=replace(extras.vcc, baseline=extras.vcc.baseline * 0.7),
         log_of_mean=replace(lm, **{name: getattr(lm, name) + rng.normal(0, 1, G) for name in names[:3]}),
     )  # fmt: skip
-    return replace(fold, extras=extras, **{n: getattr(fold, n) + rng.normal(0, 1, G) for n in names}), predicted
+    changed = {name: np.abs(getattr(fold, name) + rng.normal(0, 1, G)) + 0.01 for name in names}
+    return replace(fold, extras=extras, **changed), predicted
 
 
 def fewer_genes(fold, predicted):

@@ -21,7 +21,7 @@ METRICS = {
 def fold_of(make_fold, number, rng):
     """Return a fold in which everything a metric could mix up differs, and predictions that have some skill."""
     base = rng.gamma(4.0, 0.5, G)
-    a, b, mean, every, test = (base + rng.normal(0, 0.1, G) for _ in range(5))
+    a, b, mean, every, test = (np.abs(base + rng.normal(0, 0.1, G)) + 0.01 for _ in range(5))
     profile = base + rng.normal(0, 0.6, (K, G))
     profile[:, 5::19] = a[5::19]
     expressed = rng.random(G) < 0.9
