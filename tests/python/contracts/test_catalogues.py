@@ -108,3 +108,21 @@ def test_every_parameter_is_in_schema_and_config() -> None:
             expected = spec.get("default")
             text = expected if isinstance(expected, str) else json.dumps(expected)
             assert default == text, name
+
+
+def test_groups_of_metrics_are_those_of_the_parameter() -> None:
+    """--metrics takes the groups of metrics.yml: named in the schema, checked at launch, given to TRUTH and SCORE."""
+    metrics = yaml.safe_load((PROJECT / "assets" / "metrics.yml").read_text())
+    groups = {entry.get("group", "default") for entry in metrics["entries"].values()} - {"default"}
+    assert set(metrics["on_request"]) == groups | {"lm"}
+    assert set(metrics["log_of_mean"]) <= set(metrics["entries"])
+    schema = json.loads((PROJECT / "nextflow_schema.json").read_text())["$defs"]["evaluation_options"]["properties"]
+    assert all(name in schema["metrics"]["description"] for name in metrics["on_request"])
+    assert (
+        "catalogue('metrics').on_request"
+        in (PROJECT / "subworkflows" / "local" / "utils_variantcellbench" / "main.nf").read_text()
+    )
+    modules = (PROJECT / "conf" / "modules.config").read_text()
+    for process in ("TRUTH", "SCORE"):
+        arguments = re.search(rf"withName: {process} {{.*?}}\n    }}", modules, re.S)
+        assert arguments and "--metrics ${params.metrics" in arguments[0], process
