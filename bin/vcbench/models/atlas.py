@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 COLUMNS = ("perturbation", "role", "impact")
 #: Substitutions predicted at once, and cells of each for models that predict cells and have no number of their own.
 BLOCK, CELLS_OF_EACH = 512, 50
+#: Most predicted numbers held at once (float32, 400 MB).
+AT_ONCE = 100_000_000
 
 
 def name_of(unit: Unit) -> str:
@@ -56,12 +58,9 @@ def impacts(
     labels = np.asarray(prediction.labels, dtype=object)
     found = {}
     for item in request.perturbations:
-        rows = np.asarray(prediction.values, dtype=np.float64)[labels == item.id] if prediction.kind == CELLS else None
-        mean = (
-            prediction.values[np.flatnonzero(labels == item.id)[0]].astype(np.float64) if rows is None else rows.mean(0)
-        )
-        squared = (mean - control) ** 2
-        if rows is not None and len(rows) > 1:
+        rows = prediction.values[np.flatnonzero(labels == item.id)].astype(np.float64)
+        squared = (rows.mean(axis=0) - control) ** 2
+        if prediction.kind == CELLS and len(rows) > 1:
             squared -= rows.var(axis=0, ddof=1) / len(rows)
         use = genes.copy()
         use[[position[gene] for gene in item.genes if gene in position]] = False
@@ -70,10 +69,11 @@ def impacts(
     return found
 
 
-def blocks(items: tuple[Perturbation, ...]) -> Iterator[tuple[Perturbation, ...]]:
-    """Yield the substitutions in parts small enough for memory."""
-    for start in range(0, len(items), BLOCK):
-        yield items[start : start + BLOCK]
+def blocks(items: tuple[Perturbation, ...], numbers: int) -> Iterator[tuple[Perturbation, ...]]:
+    """Yield the substitutions in parts small enough for memory; each is predicted as so many `numbers`."""
+    size = max(1, min(BLOCK, AT_ONCE // max(1, numbers)))
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 def write(
@@ -93,7 +93,8 @@ def write(
     vectors = scaling.apply(read_vectors(path, [item.id for item in items]))
     found: dict[str, float] = {}
     n_cells = settings.get("cells_per_perturbation", 0) or CELLS_OF_EACH
-    for part in blocks(items):
+    rows = n_cells if "cells_per_perturbation" in settings else 1
+    for part in blocks(items, rows * len(request.genes)):
         asked = replace(request, perturbations=part, n_cells=(n_cells,) * len(part), vectors=vectors)
         prediction = model.predict(asked, unit.seed, device)
         check(prediction, asked)
