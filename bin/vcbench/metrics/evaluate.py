@@ -143,7 +143,10 @@ def main(argv: Sequence[str]) -> None:
     evaluate_inputs.check_labels(test, train)
     genes = evaluate_inputs.common_genes((test, train, predicted))
     missing, extra = evaluate_inputs.check_predicted(predicted, test, options.allow_missing)
-    scans = [evaluate_inputs.scan(source, genes, source is not predicted) for source in (test, train, predicted)]
+    scans = [
+        evaluate_inputs.scan(source, genes, measured=source is not predicted, with_totals=source is not test)
+        for source in (test, train, predicted)
+    ]
     doubled = evaluate_inputs.shared_controls(*scans[:2])
     if doubled:
         raise InputError(f"{doubled} control cells are in both files", where="--truth, --train",

@@ -90,14 +90,15 @@ class Scan:
     controls: dict[str, tuple[int, float, float]]
 
 
-def scan(source: Source, genes: Sequence[str], measured: bool) -> Scan:
-    """Return the totals of the rows and the fingerprints of the controls; raises :class:`InputError` for wrong values.
+def scan(source: Source, genes: Sequence[str], measured: bool, with_totals: bool = True) -> Scan:
+    """Return totals of the rows (NaN without `with_totals`) and fingerprints of the controls of a file.
 
-    Only measured values must not be negative: a regression may well predict slightly less than nothing.
+    Raises :class:`InputError` for wrong values. Only measured values must not be negative: a regression may well
+    predict slightly less than nothing.
     """
     columns, where = columns_of(source.reader, genes), f"{source.path}, X"
     names = np.asarray(source.reader.obs.index, dtype=str)
-    totals = np.zeros(source.reader.n_rows)
+    totals = np.full(source.reader.n_rows, np.nan)
     controls: dict[str, tuple[int, float, float]] = {}
     for start, block in source.reader.blocks():
         stop = start + block.shape[0]
@@ -119,9 +120,10 @@ def scan(source: Source, genes: Sequence[str], measured: bool) -> Scan:
             squares = np.asarray(part.multiply(part).sum(axis=1)).ravel()
             for row, n, total, square in zip(held, np.diff(part.indptr), sums, squares, strict=True):
                 controls[str(names[start + row])] = (int(n), round(float(total), 6), round(float(square), 6))
-        linear = block.astype(np.float64)
-        linear.data = np.expm1(linear.data)
-        totals[start:stop] = np.asarray(linear.sum(axis=1)).ravel()
+        if with_totals:
+            linear = block.astype(np.float64)
+            linear.data = np.expm1(linear.data)
+            totals[start:stop] = np.asarray(linear.sum(axis=1)).ravel()
     return Scan(totals, controls)
 
 
