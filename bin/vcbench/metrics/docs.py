@@ -140,6 +140,7 @@ _LEFT_OUT = """
 | LPP L2 | the square root of the number of genes times `rmse` |
 | OpenProblems row-wise metrics on signed log p | another target space |
 | GEARS `mse_top{N}_de` of deltas | the same number as `mse` |
+| scores on a model's own genes | every model of the benchmark predicts every gene of the axis |
 | Systema coarse-phenotype ROC-AUC (`phenotype_auc`) | needs a phenotype class per perturbation |
 """
 

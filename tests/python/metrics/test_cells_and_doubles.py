@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from vcbench.core import h5ad
 from vcbench.core.errors import InputError
 from vcbench.core.tables import read_tsv, write_tsv
-from vcbench.metrics import bundle, contract, registry, score, truth_cli
+from vcbench.metrics import bundle, contract, evaluate, registry, score, truth_cli
 from vcbench.stats import aggregate
 
 GENES = [f"gene{i:03d}" for i in range(160)]
@@ -253,6 +253,30 @@ def test_aggregate_has_every_group(screen, scores, tmp_path):
     assert value == pytest.approx(
         scores[(scores.model == "emits") & (scores.metric == "vcc_score")].value.iloc[0], abs=1e-9
     )
+
+
+def test_evaluate_alone_has_every_group(screen, scores, tmp_path):
+    """vcb_evaluate.py on cells of one fold: the values of SCORE, and what needs cells for nobody else."""
+    folder, data, _, _ = screen
+    test = data.obs["perturbation"].isin(TEST[1]) | (data.obs["control_half"] == "A")
+    train = (data.obs["control_half"] == "B") | ~(data.obs["perturbation"].isin([*TEST[1], "control"]))
+    for name, part in (("truth", test), ("train", train)):
+        data[part.to_numpy()].copy().write_h5ad(tmp_path / f"{name}.h5ad")
+    write_tsv(tmp_path / "p.tsv", read_tsv(folder / "perturbations.tsv", ("perturbation",)), ("perturbation", "gene"))
+    predictions = next(folder.glob("screen.gene.f1.emits*"))
+    evaluate.main([
+        "--truth", str(tmp_path / "truth.h5ad"), "--train", str(tmp_path / "train.h5ad"), "--predictions",
+        str(predictions), "--perturbations", str(tmp_path / "p.tsv"), "--metrics", *GROUPS, "--target-sum", "400",
+        "--bootstrap", "100", "--out", str(tmp_path / "out"),
+    ])  # fmt: skip
+    rows = {(row["metric"], row["gene_set"]): row for row in read_tsv(tmp_path / "out" / "summary.tsv")}
+    mine = scores[(scores.model == "emits") & (scores.fold == 1)]
+    # Neither depends on random halves, samples of cells or the other fold.
+    for metric, gene_set in (("mse_lm", "expr_nt"), ("de_mcc", "expr_nt"), ("vcc_mae", "all"), ("vcc_des", "all"),
+                             ("gi_c1", "top1000ctrl"), ("var_ratio", "expr"), ("ediff", "hvg")):  # fmt: skip
+        found = mine[(mine.metric == metric) & (mine.gene_set == gene_set)].value
+        assert float(rows[metric, gene_set]["value"]) == pytest.approx(found.mean(), rel=1e-6), metric
+    assert rows["ediff", "hvg"]["train_mean"] == "" and rows["ediff", "hvg"]["no_change"] == ""
 
 
 def test_groups_must_be_in_the_truth(screen, truth_files, tmp_path):
