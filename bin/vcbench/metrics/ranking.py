@@ -39,7 +39,7 @@ class Ranking:
 
 def rank(score: np.ndarray) -> Ranking:
     """Return the ranking of (K, n) scores; rows with NaN have no meaningful ranks."""
-    order = np.argsort(-score, axis=1, kind="stable")
+    order = np.argsort(-score, axis=1)  # the order within ties is never looked at
     ordered = np.take_along_axis(score, order, axis=1)
     k, n = score.shape
     change = ordered[:, 1:] != ordered[:, :-1]
