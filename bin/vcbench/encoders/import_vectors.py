@@ -70,6 +70,28 @@ def match(dataset: Dataset, own: OwnVectors) -> list[int]:
     return chosen
 
 
+def check_shared(own: OwnVectors, datasets: Mapping[str, tuple[Dataset, Sequence[int]]]) -> None:
+    """Raise :class:`InputError` when a row stands for two perturbations in two datasets (`G12D` of KRAS and NRAS).
+
+    A canonical id on two sequences (isoforms of a gene) is logged: the file cannot tell them apart.
+    """
+    names: dict[int, tuple[str, str]] = {}
+    isoforms = set()
+    for dataset, chosen in datasets.values():
+        for number, row, key in zip(chosen, dataset.rows, dataset.keys, strict=True):
+            name, known = names.setdefault(number, (row["perturbation"], key))
+            if name != row["perturbation"]:
+                raise InputError(
+                    "one vector fits two perturbations of different datasets", where=str(own.path),
+                    found=f"{own.ids[number]} for {name} and {row['perturbation']}",
+                    expected="a row for each, named as in the column perturbation of <dataset>.perturbations.tsv",
+                )  # fmt: skip
+            if known != key:
+                isoforms.add(name)
+    if isoforms:
+        log.warning("%s: one vector for two proteins of one gene: %s", own.encoder, listed(sorted(isoforms)))
+
+
 def check(dataset: Dataset, own: OwnVectors, chosen: Sequence[int]) -> None:
     """Raise :class:`InputError` for vectors that cannot be what they are called.
 
@@ -185,6 +207,7 @@ def main(argv: Sequence[str]) -> None:
         chosen = {dataset.id: (dataset, match(dataset, own)) for dataset in datasets}
         for dataset, rows in chosen.values():
             check(dataset, own, rows)
+        check_shared(own, chosen)
         report(own, chosen)
         options.out_dir.mkdir(parents=True, exist_ok=True)
         for dataset, rows in chosen.values():

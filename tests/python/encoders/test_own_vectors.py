@@ -188,6 +188,32 @@ def test_labels_as_in_the_data_are_understood_and_reported(tmp_path: Path, caplo
     assert "A4V = TOY~A4V, p.Lys2Arg = TOY~K2R, KQ8RH = TOY~K8R;Q9H" in log
 
 
+def other_table(tmp_path: Path, old: str, new: str) -> Path:
+    """Write the table of a second dataset with other text in it."""
+    path = table(tmp_path, "other")
+    path.write_text(path.read_text().replace(old, new))
+    return path
+
+
+def test_a_label_that_means_two_variants_in_two_datasets_is_refused(tmp_path: Path) -> None:
+    tables = (table(tmp_path), other_table(tmp_path, "TOY", "OTHER"))
+    names = [VARIANTS[name][0].split(" | ")[0] for name in IDS]
+    with pytest.raises(InputError, match=r"one vector fits two .* A4V for TOY~A4V and OTHER~A4V"):
+        imported(tmp_path, write_h5ad(tmp_path / "mine.h5ad", names), tables=tables)
+    both = write_h5ad(
+        tmp_path / "mine.h5ad", [*IDS, *(name.replace("TOY", "OTHER") for name in IDS)], np.vstack([X, -X])
+    )
+    found = imported(tmp_path, both, tables=tables)
+    assert np.array_equal(found["other.mine.alt.h5ad"].X[:4], -X)
+
+
+def test_one_vector_for_two_isoforms_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tables = (table(tmp_path), other_table(tmp_path, SHA, sha256_text(PROTEIN + "A")))
+    with caplog.at_level(logging.WARNING):
+        imported(tmp_path, write_h5ad(tmp_path / "mine.h5ad"), tables=tables)
+    assert "one vector for two proteins of one gene: TOY~A4V, TOY~K2K" in caplog.text
+
+
 def test_two_vectors_for_one_perturbation(tmp_path: Path) -> None:
     for ids in ([*IDS, "K2R"], [*(name for name in IDS if name != "TOY~K2R"), "K2R", "p.Lys2Arg"]):
         file = write_h5ad(tmp_path / "mine.h5ad", ids, RNG.normal(size=(5, 3)))
