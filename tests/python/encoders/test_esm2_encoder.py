@@ -105,6 +105,16 @@ def test_batches_are_the_same_for_any_order_of_requests(esm2, request_of, protei
     assert lengths == sorted(lengths) and len(lengths) == 12
 
 
+def test_a_cpu_takes_few_tokens_at_a_time(esm2, request_of, protein, monkeypatch):
+    """Whatever the setting: more tokens cost memory there and gain nothing (benchmarks/README.md)."""
+    encoder, sizes = esm2(batch_tokens=100_000), []
+    hidden = encoder.network.hidden
+    monkeypatch.setattr(encoder.network, "hidden", lambda batch: sizes.append(len(batch)) or hidden(batch))
+    letters = [letter for letter in "CDEFGHIKLMNPQRSTVWY" if letter != protein[0]]
+    encoder.encode([request_of(f"{protein[0]}1{letter}", protein) for letter in letters])
+    assert sum(sizes) == 1 + len(letters) and max(sizes) * (len(protein) + 2) <= 1024 and max(sizes) > 1
+
+
 def test_long_protein(esm2, request_of, protein):
     """A variant beyond the first tile is encoded in the tile nearest to it; REF and ALT use the same tile."""
     encoder = esm2(max_residues=40)  # tiles of 90 residues start at 0, 20, 40 and 50

@@ -56,7 +56,7 @@ class LlrEncoder(PlmEncoder):
         lengths = [len(sequence) + tokens.LAYOUT.special for sequence, _ in order]
         log.info("%s: %d passes", self.context.name, len(order))
         found: dict[Masked, np.ndarray] = {}
-        for batch, scores in batching.run(order, lengths, self.context.settings["batch_tokens"], self._forward):
+        for batch, scores in batching.run(order, lengths, self.batch_tokens, self._forward):
             if not np.isfinite(scores).all():
                 raise ModelError(f"{self.context.name} gives values that are not finite")
             found |= dict(zip(batch, scores, strict=True))

@@ -26,6 +26,10 @@ log = logging.getLogger(__name__)
 
 POOLINGS = ("position", "mean")
 
+#: Tokens per pass on a CPU, at most. A few hundred rows already keep it busy, and with more of them every intermediate
+#: result is fetched anew from the operating system, page by page: slower, and more memory.
+CPU_TOKENS = 1024
+
 
 @dataclass(frozen=True)
 class Readout:
@@ -58,9 +62,10 @@ class PlmEncoder:
             )  # fmt: skip
         folder = files.folder_of(context.weights, context.entry)
         self.weights = open_weights(folder, context.entry, context.settings["dtype"])
-        self.network: Network = family(context.entry).build(
-            self.weights, context.settings, resolve(context.device), context.inputs
-        )
+        device = resolve(context.device)
+        self.network: Network = family(context.entry).build(self.weights, context.settings, device, context.inputs)
+        tokens = context.settings["batch_tokens"]
+        self.batch_tokens = min(tokens, CPU_TOKENS) if device == "cpu" else tokens
         if not self.weights.facts["official_size"]:
             log.warning("%s: not the sizes of the published model in %s", context.name, folder)
         self.passes = 0
@@ -145,7 +150,7 @@ class PlmEncoder:
         lengths = [self.network.tokens(window) for window in order]
         log.info("%s: %d passes", self.context.name, len(order))
         found: dict[Readout, np.ndarray] = {}
-        for batch, hidden in batching.run(order, lengths, self.context.settings["batch_tokens"], self.network.hidden):
+        for batch, hidden in batching.run(order, lengths, self.batch_tokens, self.network.hidden):
             vectors = self._read(hidden, batch, indices)
             if not all(np.isfinite(vector).all() for vector in vectors.values()):
                 raise ModelError(f"{self.context.name} gives values that are not finite")
