@@ -131,6 +131,10 @@ def test_original_file_equals_the_hugging_face_folder(tmp_path, load_esm2):
     expected = load_esm2(folder).forward(ids)
     for name, value in load_esm2(tmp_path / "a").forward(ids).items():
         np.testing.assert_array_equal(value, expected[name])
+    # the provenance names the place each came from
+    assert load_esm2(tmp_path / "a").weights.facts["url"].endswith("/fair-esm/models/esm2_t33_650M_UR50D.pt")
+    assert load_esm2(tmp_path / "a").weights.facts["revision"] is None
+    assert "url" not in load_esm2(folder).weights.facts, "that of the catalogue"
     make_esm2.write_original(tmp_path / "b", seed=1)
     np.testing.assert_array_equal(load_esm2(folder).forward(ids)["last_hidden_state"], expected["last_hidden_state"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +111,8 @@ def describe_original(checkpoint: files.Checkpoint, entry: Mapping[str, Any], hi
     }
     stored = {name: found.get(plain, fair_esm.PREFIXES[0] + plain) for name, plain in wanted.items()}
     unused = {found[plain]: reason for plain, reason in fair_esm.UNUSED.items() if plain in found}
-    return account(checkpoint, config, entry, stored, unused, hint)
+    origin = {"url": entry["weights"]["or"]["source"], "revision": None}
+    return replace(account(checkpoint, config, entry, stored, unused, hint), origin=origin)
 
 
 def account(

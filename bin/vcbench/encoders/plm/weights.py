@@ -60,6 +60,8 @@ class Official:
         False for other sizes than the published ones (tests).
     keep_float32
         Tensors of our network that stay fp32 in every compute type (rotary frequencies).
+    origin
+        `url` and `revision` for the provenance when they are not those of the catalogue's entry (another layout).
     """
 
     checkpoint: files.Checkpoint
@@ -68,6 +70,7 @@ class Official:
     unused: dict[str, str]
     official_size: bool
     keep_float32: frozenset[str] = frozenset()
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -253,6 +256,7 @@ def facts_of(official: Official, dtype: str, hashes: Mapping[str, str]) -> dict[
         "dtype_compute": dtype,
         "official_size": official.official_size,
         "n_parameters": sum(math.prod(shapes[name]) for name in official.tensors.values()),
+        **official.origin,
     }
 
 
