@@ -23,7 +23,7 @@ def officialFiles(weights) {
 // Names of the shards that an index of shards lists; Python says what is wrong with an index that cannot be read
 def shardNames(index) {
     try {
-        return new groovy.json.JsonSlurper().parseText(index.text).weight_map.values().unique().sort()
+        return new groovy.json.JsonSlurper().parseText(index.text).weight_map.values().toSet().sort()
     }
     catch (Exception _problem) {
         return []
