@@ -20,11 +20,18 @@ def test_norman_runs_to_the_report(tmp_path: Path, shared_data: Path) -> None:
         tmp_path / "launch",
         *("-profile", "local", "--input", str(sheet), "--models", "all", "--encoders", "onehot,random,shuffled"),
         *("--strategies", "alt", "--folds", "2", "--units_per_task", "4", "--bootstrap", "200"),
-        *("--model_settings", str(settings)),
+        *("--model_settings", str(settings), "--metrics", "cells,lm,vcc,interactions,extended,bench_compat"),
     )
     assert run.code == 0, run.output
     plan = run.table("plan.tsv")
     assert {row["state"] for row in plan} == {"ok"}, [row for row in plan if row["state"] != "ok"][:3]
     assert {row["split"] for row in plan} == {"variant"}  # a position split of genes cannot exist and is not planned
     assert "position_mean" not in {row["model"] for row in plan}
+    board = {(row["model"], row["encoder"], row["metric"]): row for row in run.table("leaderboard.tsv")}
+    for metric in ("ediff", "de_mcc", "dpearson_ctrl_lm", "vcc_score", "bench_compat_auprc", "sigma_err_mean"):
+        assert board["sclambda", "onehot", metric]["value"], metric
+    assert "no_cells" in board["train_mean", "none", "ediff"]["reasons"]
+    # Doubles whose singles were measured; an additive prediction deviates from the sum of its singles by nothing.
+    assert float(board["train_mean", "none", "gi_score"]["value"]) > 0.01
+    assert float(board["additive", "none", "gi_score"]["value"]) < 1e-5
     assert "norman" in (run.outdir / "report" / "multiqc_report.html").read_text()

@@ -29,9 +29,11 @@ FLAGS = ("n_lt_k", "weights_shared")
 #: NaN caused by the prediction: takes the no-skill value in `value_imputed` (`no_cells`: profiles, not cells).
 PREDICTION_REASONS = ("missing_pred", "const_pred", "no_cells", "sign_mismatch")
 #: NaN caused by the truth: excluded for every model alike. `no_single` = a single of a double was not measured.
-TRUTH_REASONS = ("const_true", "few_genes", "no_de", "all_de", "single_pert", "few_cells", "no_control", "no_single")
-#: Rows that are left out: a metric of doubles on another perturbation.
-NOT_APPLICABLE = "not_applicable"
+TRUTH_REASONS = (
+    "const_true", "few_genes", "no_de", "all_de", "single_pert", "few_cells", "no_control", "no_single", "no_double",
+)  # fmt: skip
+#: Reason of metrics of doubles on other perturbations.
+NO_DOUBLE = "no_double"
 
 #: Evaluator rows of the score table.
 NO_SKILL = "no_skill"

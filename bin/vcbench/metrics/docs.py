@@ -59,7 +59,7 @@ averaged within a perturbation first.
 | `no_de`, `all_de` | no (every) gene is significantly changed |
 | `single_pert` | too few perturbations to compare |
 | `no_cells` | the metric needs predicted cells that differ, and the model predicts a profile (or too few cells) |
-| `no_single` | a single of the double was not measured |
+| `no_double`, `no_single` | not a combination of two perturbations; a single of the combination was not measured |
 | `sign_mismatch` | the weights of the two singles have opposite signs |
 """
 
@@ -113,7 +113,7 @@ all folds; its baseline is the mean of all training cells of perturbations, the 
 
 """,
     "interactions": """For test perturbations that combine two others (`A+B`), on the 1,000 genes of highest mean control expression above 0; other
-perturbations have no row. Singles are measured where they are in training, predicted where they are test perturbations
+perturbations are `no_double`. Singles are measured where they are in training, predicted where they are test perturbations
 too; a double whose single was not measured is `no_single`. The value of a model is that of the *predicted* double;
 that of the measured double stands in the rows of `truth`. A gene interacts where the double deviates from the sum of its
 singles beyond the cut at which the local false discovery rate (empirical null) is 5 %; the `gi_tpr_*` and `gi_ap` rank all

@@ -242,7 +242,7 @@ def _property(comparison: Comparison, name: str) -> Outcome:
         np.full(k, len(top_genes(truth))),
         reasons(
             truth,
-            (~is_double, contract.NOT_APPLICABLE),
+            (~is_double, contract.NO_DOUBLE),
             (truth.n_cells < contract.MIN_CELLS_PROFILE, "few_cells"),
             (bool(np.isnan(truth.control_a).any()), "no_control"),
             (no_single, "no_single"),

@@ -261,8 +261,6 @@ def score_combination(
             values.setdefault((metric.id, gene_set), []).append(found)
             status = statuses(outcome, comparison.predicted)
             for k, name in enumerate(fold.ids):
-                if status[k] == contract.NOT_APPLICABLE:
-                    continue
                 keep = status[k] == contract.OK or status[k] in contract.FLAGS
                 rows.add(
                     fold.fold, name, metric.id, set_name(bundle, gene_set), found[k, 0] if keep else np.nan,
@@ -320,7 +318,7 @@ def _add_fold_nulls(
             rows.add(
                 contract.ALL_FOLDS, f"permutation_{number:02d}", metric.id, set_name(bundle, gene_set), found[number],
                 n_perturbations=n[number], n_folds=n_folds, model=null,
-                status=contract.OK if n[number] else "const_pred",
+                status=contract.OK if n[number] else "no_cells" if metric.cells else "const_pred",
             )  # fmt: skip
 
 
@@ -366,8 +364,6 @@ def _add_over_folds(
     for fold in folds:
         for k, name in enumerate(fold.ids):
             reason = result.status if (fold.fold, name) in terms else why[fold.fold, name]
-            if reason == contract.NOT_APPLICABLE:
-                continue
             rows.add(
                 fold.fold, name, metric.jackknife, gene_set, terms.get((fold.fold, name), np.nan), result.n_genes,
                 fold.n_cells[k], predictions[fold.fold].n_cells[k], reason,
@@ -404,7 +400,7 @@ def _why_not(metric: Metric, fold: FoldTruth, k: int) -> str:
         doubles = fold.extras.doubles
         at = np.flatnonzero(doubles.row == k)
         if not len(at):
-            return contract.NOT_APPLICABLE
+            return contract.NO_DOUBLE
         if doubles.first[at[0]] < 0 or doubles.second[at[0]] < 0:
             return "no_single"
     return "few_cells"
@@ -471,7 +467,12 @@ def add_no_skill(bundle: TruthBundle, metrics: Mapping[str, Metric], rows: Rows)
         name = set_name(bundle, gene_set)
         if metric.over_folds:
             function = "" if metric.combined else metric.function.split(".")[1]
-            n_genes = 1 if metric.combined or function in panels.FEATURES else _n_features(bundle, gene_set)
+            n_genes = _n_features(bundle, gene_set)
+            if metric.combined or function in panels.FEATURES:
+                of_first = () if metric.combined else _features(
+                    function, bundle.folds[0], train_mean_prediction(bundle.folds[0]), gene_set, bundle.eligible
+                )  # fmt: skip
+                n_genes = of_first[0].shape[1] if of_first else len(bundle.folds[0].expressed)
             allowed = [
                 f.n_cells >= contract.MIN_CELLS_PROFILE if metric.combined else
                 _usable(f, _features(function, f, train_mean_prediction(f), gene_set, bundle.eligible)[0])
@@ -483,8 +484,6 @@ def add_no_skill(bundle: TruthBundle, metrics: Mapping[str, Metric], rows: Rows)
             for fold, usable in zip(bundle.folds, allowed, strict=True):
                 for k, perturbation in enumerate(fold.ids):
                     reason = "" if usable[k] else _why_not(metric, fold, k)
-                    if reason == contract.NOT_APPLICABLE:
-                        continue
                     rows.add(fold.fold, perturbation, metric.jackknife, name,
                              np.nan if reason else float(metric.no_skill), n_genes, fold.n_cells[k],
                              status=reason or contract.OK)  # fmt: skip
@@ -499,8 +498,6 @@ def add_no_skill(bundle: TruthBundle, metrics: Mapping[str, Metric], rows: Rows)
             baseline = _no_skill(metric, base, truth, outcome)
             for k, perturbation in enumerate(fold.ids):
                 reason = outcome.truth_reason[k]
-                if reason == contract.NOT_APPLICABLE:
-                    continue
                 rows.add(fold.fold, perturbation, metric.id, name, np.nan if reason else baseline[k],
                          outcome.n_genes[k], truth.n_cells[k], status=reason or contract.OK)  # fmt: skip
 
