@@ -175,7 +175,7 @@ def facts_of(own: OwnVectors, dataset: Dataset, strategy: str) -> dict[str, Any]
 
 
 def report(own: OwnVectors, datasets: Mapping[str, tuple[Dataset, Sequence[int]]]) -> None:
-    """Log what a user should know: rows no dataset uses, rows found by a label, vectors of zeros."""
+    """Log what a user should know: rows no dataset uses or found by a label, vectors of zeros or silent variants."""
     used = {row for _, chosen in datasets.values() for row in chosen}
     extra = [name for name, row in own.rows.items() if row not in used and name != h5ad.CONTROL]
     if extra:
@@ -186,6 +186,29 @@ def report(own: OwnVectors, datasets: Mapping[str, tuple[Dataset, Sequence[int]]
             log.warning("%s: found by their labels in %s: %s", own.encoder, dataset.id, listed(by_label))
         if zero := [name for (name, _), place in zip(names, chosen, strict=True) if not own.x[place].any()]:
             log.warning("%s: vectors of zeros in %s: %s", own.encoder, dataset.id, listed(zero))
+        if silent := as_unchanged(dataset, own, chosen):
+            log.warning(
+                "%s: exactly the vector of a synonymous variant in %s (never encoded?): %s",
+                own.encoder, dataset.id, listed(silent),
+            )  # fmt: skip
+
+
+def as_unchanged(dataset: Dataset, own: OwnVectors, chosen: Sequence[int]) -> list[str]:
+    """Return the variants whose vector is exactly that of an unchanged protein in the dataset, zeros aside.
+
+    Vectors of whole proteins were then never encoded; vectors of residues alone (one-hot) may coincide: no error.
+    """
+    vectors = [(row, own.x[place]) for row, place in zip(dataset.rows, chosen, strict=True)]
+    unchanged = {
+        (row["sequence_sha256"], vector.tobytes())
+        for row, vector in vectors
+        if row["status"] == "identical_to_ref" and vector.any()
+    }
+    return [
+        row["perturbation"]
+        for row, vector in vectors
+        if row["status"] == "encoded" and (row["sequence_sha256"], vector.tobytes()) in unchanged
+    ]
 
 
 def main(argv: Sequence[str]) -> None:

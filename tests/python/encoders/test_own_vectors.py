@@ -259,6 +259,19 @@ def test_vectors_of_another_protein(tmp_path: Path) -> None:
     imported(tmp_path, write_h5ad(tmp_path / "mine.h5ad", facts={"sequence_sha256": [sha256_text("MKT"), SHA]}))
 
 
+def test_a_variant_with_the_vector_of_a_synonymous_one_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Pooled over the protein, a synonymous variant is the wild type, and so is a variant that was never encoded."""
+    x = X.copy()
+    x[IDS.index("TOY~A4V")] = x[IDS.index("TOY~K2K")]
+    with caplog.at_level(logging.WARNING):
+        imported(tmp_path, write_h5ad(tmp_path / "mine.h5ad"))
+        assert "synonymous variant" not in caplog.text
+        imported(tmp_path, write_h5ad(tmp_path / "mine.h5ad", x=x))
+    assert "exactly the vector of a synonymous variant in toy (never encoded?): TOY~A4V" in caplog.text
+
+
 def test_zeros_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     x = X.copy()
     x[2] = 0
