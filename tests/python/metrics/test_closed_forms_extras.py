@@ -95,6 +95,8 @@ def test_discrimination_of_the_challenge_by_hand(make_fold, compare):
     # g0: gene 0 left out, |0.2 - (0, 1, 3)|: nearest. A variant keeps its gene: second of three. A double keeps both.
     found = vcc.vcc_pds(compare(fold, predicted), "all").values[:, 0]
     np.testing.assert_allclose(found, [1, 1 - 1 / 3, 1])
+    swapped = vcc.vcc_pds(compare(make_fold(np.array([[0.0], [9]]), ids=("A~1", "B~1")), np.array([[9.0], [0]])), "all")
+    np.testing.assert_allclose(swapped.values[:, 0], 1 / 2)  # worst: 1 / P
     constant = vcc.vcc_pds(compare(make_fold(true, ids=("A~1", "A~2", "A~3")), np.ones((3, 2))), "all")
     assert constant.values.mean() == pytest.approx((3 + 1) / (2 * 3))  # random of metrics.md 11.2
 
