@@ -151,6 +151,7 @@ def main(argv: Sequence[str]) -> None:
     if doubled:
         raise InputError(f"{doubled} control cells are in both files", where="--truth, --train",
                          hint="scores need disjoint control cells: put one half into each file")  # fmt: skip
+    evaluate_inputs.check_controls(*scans[:2])
     ratio = evaluate_inputs.check_scale(scans[2], scans[1], predicted.path)
     total = evaluate_inputs.target_sum(scans[1], options.target_sum)
     targets = evaluate_inputs.target_genes(

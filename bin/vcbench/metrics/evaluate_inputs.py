@@ -27,6 +27,8 @@ MIN_GENES_FINGERPRINT = 50
 SCALED_WITHIN = 0.2
 #: Predicted totals, as a multiple of measured ones, beyond which the scale is said to be doubtful.
 SCALE_RATIOS = (0.5, 2.0)
+#: The same for sums of log1p values of held-out controls, as a multiple of those of training controls.
+CONTROL_RATIOS = (0.8, 1.25)
 
 
 @dataclass(frozen=True)
@@ -82,11 +84,13 @@ def open_source(path: Path, option: str) -> Source:
 
 @dataclass(frozen=True)
 class Scan:
-    """What one pass over a file showed: `totals` (rows,) sums of linear values on all genes of the file, and per
-    control row its name and fingerprint (detected genes, sum, sum of squares on the common genes).
+    """What one pass over a file showed: `totals` and `common_totals` (rows,) sums of linear values on all genes of the
+    file and on the common ones, and per control row its name and fingerprint (detected genes, sum, sum of squares on
+    the common genes).
     """
 
     totals: np.ndarray
+    common_totals: np.ndarray
     controls: dict[str, tuple[int, float, float]]
 
 
@@ -99,6 +103,10 @@ def scan(source: Source, genes: Sequence[str], measured: bool, with_totals: bool
     columns, where = columns_of(source.reader, genes), f"{source.path}, X"
     names = np.asarray(source.reader.obs.index, dtype=str)
     totals = np.full(source.reader.n_rows, np.nan)
+    common = totals if columns is None else totals.copy()
+    counted = np.ones(source.reader.n_genes)
+    if columns is not None:
+        counted = np.bincount(columns, minlength=source.reader.n_genes).astype(np.float64)
     controls: dict[str, tuple[int, float, float]] = {}
     for start, block in source.reader.blocks():
         stop = start + block.shape[0]
@@ -124,7 +132,9 @@ def scan(source: Source, genes: Sequence[str], measured: bool, with_totals: bool
             linear = block.astype(np.float64)
             linear.data = np.expm1(linear.data)
             totals[start:stop] = np.asarray(linear.sum(axis=1)).ravel()
-    return Scan(totals, controls)
+            if columns is not None:
+                common[start:stop] = linear @ counted
+    return Scan(totals, common, controls)
 
 
 def shared_controls(test: Scan, train: Scan) -> int:
@@ -139,6 +149,12 @@ def check_labels(test: Source, train: Source) -> None:
         if not source.n_control:
             raise InputError("no control cells", where=f"{source.path}, obs['{LABEL}']", expected=f"label '{CONTROL}'",
                              hint="half of the control cells belong into each of --truth and --train")  # fmt: skip
+        if source.n_control < contract.MIN_CELLS_PROFILE:
+            raise InputError("too few control cells", where=str(source.path), found=source.n_control,
+                             expected=f"at least {contract.MIN_CELLS_PROFILE}")  # fmt: skip
+        if source.n_control < contract.MIN_CELLS_DE:
+            log.warning("%s: only %d control cells: changes against the control are mostly noise", source.path,
+                        source.n_control)  # fmt: skip
         if not source.ids:
             raise InputError("no perturbed cells", where=f"{source.path}, obs['{LABEL}']")
     both = sorted(set(test.ids) & set(train.ids))
@@ -202,9 +218,19 @@ def target_sum(train: Scan, given: float) -> float:
     return middle
 
 
+def check_controls(test: Scan, train: Scan) -> None:
+    """Say in the log when held-out and training controls, cells of one population, are on different scales."""
+    middle = [float(np.median([total for _, total, _ in found.controls.values()])) for found in (test, train)]
+    ratio = middle[0] / middle[1] if middle[1] else np.nan
+    if not CONTROL_RATIOS[0] <= ratio <= CONTROL_RATIOS[1]:
+        log.warning("--truth, --train: log1p values of a control cell add up to %.3g and %.3g: are both files natural "
+                    "log1p of counts scaled to the same total?", *middle)  # fmt: skip
+
+
 def check_scale(predicted: Scan, train: Scan, path: Path) -> float:
     """Return the median predicted total as a multiple of the measured one; a doubtful one is said in the log."""
-    ratio = float(np.median(predicted.totals) / np.median(train.totals)) if np.median(train.totals) else np.nan
+    measured = float(np.median(train.common_totals))
+    ratio = float(np.median(predicted.common_totals)) / measured if measured else np.nan
     if not SCALE_RATIOS[0] <= ratio <= SCALE_RATIOS[1]:
         log.warning("%s: predicted totals are %.3g times those of the training cells: is X natural log1p of counts "
                     "scaled as theirs?", path, ratio)  # fmt: skip

@@ -362,6 +362,32 @@ WRONG = {
 }  # fmt: skip
 
 
+def test_too_few_controls_are_an_error(parts, files, tmp_path):
+    x, labels = parts["truth"]
+    keep = np.flatnonzero((labels != "control") | (np.arange(len(labels)) < 9))
+    save(tmp_path / "few.h5ad", x[keep], labels[keep], [f"truth{i:05d}" for i in keep])
+    with pytest.raises(InputError, match=r"too few control cells.*found 9; expected at least 10"):
+        run(files, tmp_path / "out", truth=tmp_path / "few.h5ad")
+
+
+def test_truth_and_train_on_different_scales_are_said(parts, files, tmp_path, caplog):
+    run(files, tmp_path / "out")
+    assert "scaled to the same total" not in caplog.text
+    x, labels = parts["truth"]
+    save(tmp_path / "log2.h5ad", x / np.log(2), labels, [f"truth{i:05d}" for i in range(len(x))])
+    run(files, tmp_path / "out", truth=tmp_path / "log2.h5ad")
+    assert "are both files natural log1p of counts scaled to the same total?" in caplog.text
+
+
+def test_predicted_scale_is_judged_on_the_common_genes(parts, files, tmp_path, caplog):
+    x, labels = parts["predictions"]
+    some = np.argsort(-x.mean(0))[G // 4 :]
+    save(tmp_path / "part.h5ad", x[:, some], labels, [f"p{i}" for i in range(len(x))], [GENES[i] for i in some])
+    out = run(files, tmp_path / "out", predictions=tmp_path / "part.h5ad")
+    assert "predicted totals" not in caplog.text
+    assert 0.8 < json.loads((out / "evaluation.json").read_text())["predicted_to_measured_total"] < 1.25
+
+
 @pytest.mark.filterwarnings("ignore:.*names are not unique")
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_files_are_named_in_one_line(case, files, parts, tmp_path, monkeypatch):
