@@ -38,7 +38,8 @@ def load(kind: str, assets: Path = ASSETS) -> dict[str, Any]:
     path = assets / f"{kind}.yml"
     if not path.is_file():
         raise InputError("catalogue not found", where=str(path))
-    return yaml.safe_load(path.read_text())
+    # The C parser, where PyYAML has it, reads the metrics in a tenth of the time.
+    return yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def resolve(kind: str, requested: Sequence[str], catalogue: Mapping[str, Any], parameter: str) -> list[str]:
