@@ -32,9 +32,14 @@ def read(path: Path | str) -> ad.AnnData:
         ) from error
 
 
-def provenance(adata: ad.AnnData) -> dict[str, Any]:
-    """Return the decoded `uns["vcbench"]` of one of the project's own files."""
-    return json.loads(adata.uns["vcbench"])
+def provenance(adata: ad.AnnData, where: Path | str = "h5ad file") -> dict[str, Any]:
+    """Return the decoded `uns["vcbench"]` of one of the project's own files; :class:`InputError` for any other file."""
+    try:
+        return dict(json.loads(adata.uns["vcbench"]))
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(
+            "not a file of this pipeline", where=str(where), found="no provenance in uns['vcbench']"
+        ) from error
 
 
 def write(adata: ad.AnnData, path: Path | str, facts: dict[str, Any]) -> None:

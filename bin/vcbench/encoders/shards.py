@@ -73,7 +73,11 @@ def read(paths: Sequence[Path]) -> dict[str, tuple[ad.AnnData, dict[str, Any]]]:
     for path in sorted(paths, key=lambda path: path.name):
         check_whole(path)
         adata = h5ad.read(path)
-        facts = h5ad.provenance(adata)
+        facts = h5ad.provenance(adata, path)
+        if "encoder_id" not in facts or "ref" not in adata.layers:
+            raise InputError(
+                "no vectors of an encoder", where=str(path), expected=f"<encoder>{VECTORS} as vcb_encode.py writes it"
+            )
         found.setdefault(facts["encoder_id"], []).append((path, adata, facts))
     return {name: unite(shards) if len(shards) > 1 else shards[0][1:] for name, shards in found.items()}
 

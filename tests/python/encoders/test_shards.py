@@ -171,6 +171,17 @@ def test_control_row_under_mean_pooling(files, store, tmp_path):
     assert not diff["control"].X.any() and diff["P0~A1C"].X.any()
 
 
+def test_a_file_of_another_kind_is_one_line(files, tmp_path):
+    """The screen itself or an encoding given as --vectors: said in one line, no traceback."""
+    arguments = files("all", *VARIANTS)
+    other = ad.AnnData(np.ones((2, 3), np.float32))
+    path = tmp_path / "esm2_650m.vectors.h5ad"
+    for facts, message in ((None, "not a file of this pipeline"), ({"encoder_id": "x"}, "no vectors of an encoder")):
+        other.write_h5ad(path) if facts is None else h5ad.write(other, path, facts)
+        with pytest.raises(InputError, match=f"{path.name}: {message}"):
+            derive.main(["--vectors", str(path), *arguments[:2], "--out-dir", str(tmp_path)])
+
+
 def test_plain_export(files, store, tmp_path):
     arguments = files("all", *VARIANTS)
     paths = store(arguments, "one")

@@ -110,7 +110,7 @@ def read(path: Path, perturbations: Mapping[str, Mapping[str, Row]]) -> Encoding
             where=str(path),
             found=", ".join(missing[:5]),
         )
-    matrix, facts = adata[names].X, h5ad.provenance(adata)
+    matrix, facts = adata[names].X, h5ad.provenance(adata, path)
     windows = list(obs["window_start"].astype(str)) if "window_start" in obs else [""] * len(names)
     return Encoding(
         dataset,
