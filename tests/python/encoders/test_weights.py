@@ -268,6 +268,14 @@ def test_sha256_of_the_catalogue(tmp_path, load_esm2, refused, entry):
     assert "wrong SHA-256" in refused(folder, of=pinned)
 
 
+def test_sha256sums_that_names_another_path_is_said(tmp_path, load_esm2, caplog):
+    """`sha256sum esm2_650m/*`, written one folder above, checks nothing: not without a word."""
+    folder = make_esm2.write(tmp_path)
+    (folder / "SHA256SUMS").write_text(f"{'0' * 64}  esm2_650m/model.safetensors\n")
+    load_esm2(folder)
+    assert "SHA256SUMS names no model.safetensors (names without folders): not checked" in caplog.text
+
+
 def test_broken_sha256sums(tmp_path, refused):
     folder = make_esm2.write(tmp_path)
     (folder / "SHA256SUMS").write_text("# a comment\n")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,8 @@ from vcbench.core.torch_archive import damaged_record
 
 if TYPE_CHECKING:
     import torch
+
+log = logging.getLogger(__name__)
 
 #: Types a network may compute in; what a family lists in `keep_float32` stays in fp32 whatever the choice.
 DTYPES = ("float32", "bfloat16")
@@ -160,6 +163,8 @@ def check_hashes(folder: Path, entry: Mapping[str, Any], paths: tuple[Path, ...]
     """
     sums = _read_sums(folder / "SHA256SUMS")
     pinned = entry["weights"].get("sha256", {})
+    if sums and (unnamed := [path.name for path in paths if path.name not in sums]):
+        log.warning("%s names no %s (names without folders): not checked", folder / "SHA256SUMS", ", ".join(unnamed))
     also = [folder / name for name in {**pinned, **sums} if (folder / name).is_file() and folder / name not in paths]
     found = {path: sha256_file(path) for path in (*paths, *also)}
     for path, digest in found.items():
