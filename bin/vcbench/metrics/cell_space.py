@@ -49,7 +49,10 @@ def build(
     expression: sp.csr_matrix | profiles.Expression, groups: Sequence[np.ndarray], held_out: np.ndarray,
     training: np.ndarray, genes: np.ndarray, names: Sequence[str], dataset: str, seed: int,
 ) -> CellTruth:  # fmt: skip
-    """Return the space of a fold: PCA of its true cells and training controls on highly variable genes, and its cells.
+    """Return the space of a fold: PCA of its true cells and controls on highly variable genes, and its cells.
+
+    Held-out controls take part: cells that had no say in the components lie closer together in them than those that
+    had, and the E-test would take that for an effect.
 
     `groups` are positions of the cells of each perturbation (sorted), `held_out` and `training` of controls.
     """
@@ -61,10 +64,9 @@ def build(
     )
     every = np.sort(np.concatenate([*chosen, held_out, training]))
     values = profiles.take(expression, every)[:, genes].astype(np.float64)
-    fitted = values[np.searchsorted(every, np.sort(np.concatenate([*chosen, training])))]
-    centre = np.asarray(fitted.mean(axis=0)).ravel()
-    covariance = np.asarray((fitted.T @ fitted).todense()) / max(fitted.shape[0], 1) - np.outer(centre, centre)
-    components = _components(covariance, min(N_COMPONENTS, len(genes), fitted.shape[0]))
+    centre = np.asarray(values.mean(axis=0)).ravel()
+    covariance = np.asarray((values.T @ values).todense()) / max(values.shape[0], 1) - np.outer(centre, centre)
+    components = _components(covariance, min(N_COMPONENTS, len(genes), values.shape[0]))
 
     def project(at: np.ndarray) -> np.ndarray:
         return np.asarray(values[np.searchsorted(every, at)] @ components) - centre @ components

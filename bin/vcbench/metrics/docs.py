@@ -98,7 +98,7 @@ _SECTIONS = {
 _NOTES = {
     "cells": f"""Only for models that emit cells which differ (status `no_cells` otherwise): one profile repeated has no spread, and a
 test would call almost every gene significant. Distances are between at most {distribution.MAX_CELLS} cells of a perturbation (drawn by
-seed) on {cell_space.N_COMPONENTS} principal components of the fold's true cells and training controls, on the {cell_space.N_GENES:,} genes that vary most in training cells and
+seed) on {cell_space.N_COMPONENTS} principal components of the fold's true cells and controls, on the {cell_space.N_GENES:,} genes that vary most in training cells and
 controls; self pairs are included, so an E-distance is never negative. Predicted cells are tested against the training
 controls, at least {contract.MIN_CELLS_DE} of them; true cells against the held-out ones, as in the truth DE table. Values below 0 count as 0.
 Of these metrics only distances have a `tech_duplicate`: one half of a perturbation's stored cells against the other. The

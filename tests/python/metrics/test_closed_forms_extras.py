@@ -45,6 +45,18 @@ def test_etest_is_calibrated_and_finds_an_effect(rng):
     assert distance == pytest.approx(distribution.energy_distance(a, b))
 
 
+def test_etest_in_the_space_of_a_fold_is_calibrated(rng):
+    """Without any effect: held-out controls must be as much part of the components as the perturbed cells."""
+    p = []
+    for draw in range(4):
+        cells = sp.csr_matrix(np.log1p(rng.poisson(0.7, (13 * 30 + 120, 120))).astype(np.float32))
+        groups = list(np.arange(13 * 30).reshape(13, 30))
+        held_out, training = np.arange(390, 450), np.arange(450, 510)
+        names = [f"p{k}" for k in range(13)]
+        p.extend(cell_space.build(cells, groups, held_out, training, np.arange(120), names, "null", draw).etest_p)
+    assert np.mean(np.array(p) < 0.05) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / len(p))
+
+
 @pytest.fixture
 def controls(rng):
     values = np.log1p(rng.poisson(0.8, (70, 25)))
