@@ -58,23 +58,30 @@ class StoredCells:
                 yield place[start : start + block.shape[0]], block
 
     def take(self, cells: np.ndarray) -> sp.csr_matrix:
-        """Return the values of the cells at these positions, in their order."""
+        """Return the values of the cells at these positions, in their order; twice their size in memory at most."""
         import scipy.sparse as sp
 
         wanted = np.full(self.shape[0], -1, dtype=np.int64)
         wanted[cells] = np.arange(len(cells))
-        parts, order = [], []
+        lengths = np.zeros(len(cells), dtype=np.int64)
+        parts = []
         for reader, place, columns in zip(self.readers, self.place, self._columns, strict=True):
             rows = np.flatnonzero(wanted[place] >= 0)
-            if len(rows):
-                parts.append(reader.take(rows, columns))
-                order.append(wanted[place[rows]])
-        if not parts:
-            return sp.csr_matrix((0, self.shape[1]))
-        found = parts[0] if len(parts) == 1 else sp.vstack(parts, format="csr")
-        del parts
-        back = np.argsort(np.concatenate(order))
-        return found if (back == np.arange(len(back))).all() else found[back]
+            target = wanted[place[rows]]
+            for start, block in reader.blocks(columns, rows) if len(rows) else ():
+                at = target[start : start + block.shape[0]]
+                lengths[at] = np.diff(block.indptr)
+                parts.append((at, block))
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        kind = np.result_type(*(block.dtype for _, block in parts)) if parts else np.float32
+        found = sp.csr_matrix((len(cells), self.shape[1]), dtype=kind)
+        found.data, found.indices = np.empty(starts[-1], dtype=kind), np.empty(starts[-1], dtype=np.int32)
+        found.indptr = starts.astype(np.int32 if starts[-1] < np.iinfo(np.int32).max else np.int64)
+        while parts:
+            at, block = parts.pop()
+            to = np.repeat(starts[at] - block.indptr[:-1], np.diff(block.indptr)) + np.arange(block.nnz)
+            found.data[to], found.indices[to] = block.data, block.indices
+        return found
 
     def sizes(self) -> np.ndarray:
         """Return (cells,) how many values are stored of each cell, on all genes of its file."""

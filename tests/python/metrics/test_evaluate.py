@@ -406,3 +406,29 @@ def test_moments_do_not_depend_on_blocks(parts):
     found = profiles.moments(sp.csr_matrix(x), groups, len(TEST))
     for k, name in enumerate(TEST):
         np.testing.assert_allclose(found.mean[k], x[labels == name].astype(np.float64).mean(0), rtol=1e-13)
+
+
+def test_cells_of_several_files_in_any_order(parts, tmp_path):
+    from vcbench.metrics.stored_cells import StoredCells, in_order_of_names
+
+    readers, dense = [], []
+    for name, form in (("truth", sp.csr_matrix), ("train", np.asarray)):
+        x, labels = parts[name]
+        order = np.random.default_rng(2).permutation(len(x))
+        names = np.array([f"{i:05d}" for i in range(len(x))])[order]
+        save(tmp_path / f"{name}.h5ad", form(x[order]), labels[order], names)
+        readers.append(blocks.BlockReader(tmp_path / f"{name}.h5ad", values_per_block=900))
+        dense.append(x)
+    genes = np.array(GENES[::-1][:50], dtype=object)
+    whole = np.concatenate([dense[1], dense[0]])[:, ::-1][:, :50]  # "train" sorts before "truth"
+    cells = StoredCells(tuple(readers), genes, in_order_of_names(readers, ("truth", "train")))
+    assert cells.shape == whole.shape
+    wanted = np.random.default_rng(3).permutation(len(whole))[:77]
+    np.testing.assert_array_equal(cells.take(wanted).toarray(), whole[wanted])
+    assert cells.take(np.array([], dtype=int)).shape == (0, 50)
+    found = np.full(whole.shape, np.nan)
+    for at, block in cells.blocks():
+        found[at] = block.toarray()
+    np.testing.assert_array_equal(found, whole)
+    for reader in readers:
+        reader.close()
