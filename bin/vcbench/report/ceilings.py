@@ -9,15 +9,15 @@ from vcbench.report.names import Metric
 from vcbench.report.panel import Panel
 from vcbench.report.section import Section, table
 from vcbench.report.statistics import mine
-from vcbench.report.text import NO_VALUE, escape, listing, number, parse
+from vcbench.report.text import NO_VALUE, escape, number, parse
 
 TITLE = "What each metric can show here"
 USABLE = "usable"
 #: What a status of ceilings.tsv means to a reader.
 STATUSES = {
     USABLE: "yes",
-    "low_range": "hardly: a replicate measurement is little better than the base",
-    "not_discriminating": "no: the replicate is within its error of the train mean",
+    "low_range": "hardly: a replicate measurement is little or not better than the base",
+    "not_discriminating": "no: the replicate does not beat the train mean beyond its error",
     "no_ceiling": "unknown: no replicate could be made",
     "no_base": "unknown: its base was not run",
     "no_direction": "nothing to rank by",
@@ -52,7 +52,7 @@ def summary(shown: list[tuple[Metric, Row]]) -> str:
     bad = [metric.full_title for metric, row in shown if row["status"] != USABLE]
     text = f"<b>{len(good)} of {len(shown)} headline metrics can rank models on this dataset.</b>"
     if bad:
-        text += f" Read differences in the others with care: {escape(listing(bad))}."
+        text += f" Read differences in the others with care: {escape('; '.join(bad))}."
     return f"<p>{text}</p>"
 
 

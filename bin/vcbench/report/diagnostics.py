@@ -62,6 +62,11 @@ def chosen(panel: Panel) -> list[Configuration]:
     return list(best.values())
 
 
+def _reference(name: str, reference: str) -> str:
+    """Return a reference in words; of a count of perturbations p < 0.05 is no share."""
+    return "p < 0.05" if name in _COUNTS and reference == "p<0.05" else REFERENCES.get(reference, reference)
+
+
 def _value(row: Row | None, places: int = 2) -> str:
     """Return a value with the ends of its spread."""
     if row is None:
@@ -70,7 +75,8 @@ def _value(row: Row | None, places: int = 2) -> str:
     is_count = row["diagnostic"] in _COUNTS or row["reference"] == "significant"
     places = 0 if is_count or abs(value) >= 100 else 1 if abs(value) >= 10 else places
     ends = interval(low, high, places)
-    return number(value, places) + (f" <small>({ends})</small>" if ends != NO_VALUE else "")
+    of_all = f" of {row['n']}" if row["diagnostic"] == "diag_n_etest_sig" else ""
+    return number(value, places) + of_all + (f" <small>({ends})</small>" if ends != NO_VALUE else "")
 
 
 def _data(rows: Sequence[Row], titles: dict[str, dict[str, str]]) -> tuple[str, str, str] | None:
@@ -85,7 +91,7 @@ def _data(rows: Sequence[Row], titles: dict[str, dict[str, str]]) -> tuple[str, 
     body = table(
         ["Property", "Reference", "Value (quartiles or interval)", "What it says"],
         [
-            [f"<b>{escape(titles[name]['title'])}</b>", escape(REFERENCES.get(reference, reference)), _value(row),
+            [f"<b>{escape(titles[name]['title'])}</b>", escape(_reference(name, reference)), _value(row),
              escape(titles[name]["explain"])]
             for name, reference, row in shown
         ],

@@ -10,7 +10,7 @@ import pytest
 from synthetic import HOSTILE, Run
 
 from vcbench.core import catalogue
-from vcbench.report import ceilings
+from vcbench.report import ceilings, diagnostics
 
 ONE = {"datasets": {"tp53_screen": "variant"}, "blocked": (), "failed": (), "splits": ("variant",)}
 PLACE = {"dataset": "tp53_screen", "split": "variant"}
@@ -79,6 +79,7 @@ def test_metrics_that_cannot_rank_models_are_named(found):
     assert "2 of 4 headline metrics can rank models" in text
     sentence = re.search(r"with care: (.*?)</p>", text).group(1)
     assert "Profile MSE" in sentence and "DE average precision" in sentence and "Centroid" not in sentence
+    assert sentence.count(";") == 1  # titles have commas of their own
     usable, low = cells(text, "Delta Pearson vs perturbed mean"), cells(text, "Profile MSE")
     assert usable[1:7] == ["yes", "0.250 (train mean)", "0.710", "0.830", "0.910", "0.770"]
     assert usable[-1].startswith("0.61") and low[-1].startswith("−1.39")
@@ -138,3 +139,10 @@ def test_without_the_tables_or_with_scores_withheld_there_are_no_such_sections(m
     for one in (report, withheld):
         assert not one.has("tp53_screen_variant_ceilings")
         assert not one.has("tp53_screen_variant_diagnostics")
+
+
+def test_perturbations_with_an_effect_are_a_number_of_all_not_a_share():
+    row = {"diagnostic": "diag_n_etest_sig", "reference": "p<0.05", "value": "20", "low": "", "high": "", "n": "24"}
+    titles = {row["diagnostic"]: {"title": "Perturbations with a detectable effect", "explain": ""}}
+    _, _, body = diagnostics._data([{**row, "model": "truth"}], titles)
+    assert "20 of 24" in body and "p &lt; 0.05" in body and "share" not in body
