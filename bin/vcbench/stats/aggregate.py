@@ -77,6 +77,9 @@ def aggregate(
         held = found.get((dataset, split), scores.no_scores())
         if dataset not in clusters and held.rows:
             raise InputError(f"no perturbations table of dataset {dataset}", where="--perturbations")
+        if held.configurations and not held.rows:
+            log.warning("%s %s: scores without their reference table, %s.%s.reference.scores.parquet of vcb_truth.py: "
+                        "no value can be given", dataset, split, dataset, split)  # fmt: skip
         one = panel.build(dataset, split, planned, held, clusters.get(dataset, {}), seed, n_resamples)
         log.info("%s %s: %d combinations, %d perturbations, %d clusters", dataset, split, len(planned), len(one.rows),
                  one.groups.n)  # fmt: skip

@@ -634,6 +634,11 @@ def test_nothing_at_all_was_scored(world, tmp_path):
     assert {row["state"] for row in read_tsv(tmp_path / "tables" / "plan.tsv")} == {"failed"}
 
 
+def test_scores_without_their_reference_table_are_said(world, scored, predictions, tmp_path, caplog):
+    run_aggregate(world, tmp_path / "tables", [scored], plan_rows(predictions))
+    assert "scores without their reference table, tp53.variant.reference.scores.parquet" in caplog.text
+
+
 def test_doubled_and_unplanned_scores_are_errors(world, scored, predictions, tmp_path):
     with pytest.raises(InputError, match="score rows given twice"):
         run_aggregate(world, tmp_path / "a" / "tables", [scored, scored], plan_rows(predictions))
