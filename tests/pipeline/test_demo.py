@@ -39,6 +39,7 @@ def test_results_are_where_the_documentation_says(demo: harness.Run) -> None:
             "tables/contrasts.tsv",
         ),
         *(f"tables/{name}.tsv" for name in ("selection", "ranks", "factors", "families", "agreement")),
+        *(f"tables/{name}.tsv" for name in ("ceilings", "diagnostics", "strata")),
         *(f"report/figures/simulated_tp53_variant.ranks.{kind}" for kind in ("svg", "tsv")),
         *(
             "datasets/simulated_tp53.h5ad",

@@ -16,6 +16,7 @@ LAUNCH = {
     "--encoders onehot,my_vectors --vectors absent/my_vectors.h5ad": ("--vectors: file not found", "my_vectors.h5ad"),
     "--predictions absent/my_model.h5ad": ("--predictions: file not found", "my_model.h5ad"),
     "--predictions absent/sclambda.h5ad": ("'sclambda' is the name of a model", "rename the file"),
+    "--fixed_sets HALLMARK_P53_PATHWAY": ("--fixed_sets", "needs --gene_sets"),
     "--outdir /proc/results": ("--outdir", "cannot be written"),
 }
 
@@ -116,8 +117,10 @@ def test_own_data_runs_to_the_report(tmp_path: Path) -> None:
         var=screen.var,
     )
     predicted[:, ::-1].write_h5ad(tmp_path / "data" / "my_model.h5ad")
+    (tmp_path / "data" / "sets.gmt").write_text("SOME_SET\t\t" + "\t".join(screen.var_names[:8]) + "\n")
     done = harness.run(
         tmp_path, "-profile", "local", "--input", str(sheet), "--models", "baselines", "--bootstrap", "200",
+        "--gene_sets", str(tmp_path / "data" / "sets.gmt"), "--fixed_sets", "SOME_SET",
         "--predictions", str(tmp_path / "data" / "my_model.h5ad"),
         "--encoders", "onehot,my_vectors,random", "--vectors", str(tmp_path / "data" / "my_vectors.npz"),
         "--encoding_scaling", "zscore", "--min_cells_per_perturbation", "10", "--folds", "2",
@@ -132,6 +135,9 @@ def test_own_data_runs_to_the_report(tmp_path: Path) -> None:
     notes = {row["split"]: sorted(r["reason"] for r in theirs if r["split"] == row["split"]) for row in theirs}
     for reasons in notes.values():  # K3E is in the test set of one fold of each split
         assert reasons[0] == "" and "test perturbations are not in my_model.h5ad" in reasons[1], reasons
+    pathways = {row["reference"] for row in done.table("diagnostics.tsv") if row["diagnostic"] == "diag_pathway_r"}
+    assert pathways == {"SOME_SET"}
+    assert "fixed_some_set_nt" in {row["gene_set"] for row in done.table("leaderboard.tsv")}
     board = [row for row in done.table("leaderboard.tsv") if row["model"] == "my_model"]
     assert any("missing_pred" in row["reasons"] for row in board), board[:1]
     assert "their maker" in (done.outdir / "report" / "multiqc_report.html").read_text()

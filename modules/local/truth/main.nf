@@ -8,6 +8,7 @@ process TRUTH {
     input:
     tuple val(meta), path(dataset), path(perturbations), path(folds)
     path assets, stageAs: 'assets/*'
+    path gene_sets, stageAs: 'gene_sets/*'
     val code
 
     output:
@@ -17,6 +18,7 @@ process TRUTH {
 
     script:
     def args = task.ext.args ?: ''
+    def sets = gene_sets ? "--gene-sets ${gene_sets}" : ''
     """
     # code ${code}
     vcb_truth.py \\
@@ -26,6 +28,7 @@ process TRUTH {
         --dataset-id ${meta.dataset} \\
         --split ${meta.split} \\
         --assets assets \\
+        ${sets} \\
         ${args} \\
         --out-dir .
     """

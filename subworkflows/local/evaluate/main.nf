@@ -9,6 +9,16 @@ include { codeDigest       } from '../utils_variantcellbench/code'
 include { failureReport    } from '../utils_variantcellbench/failures'
 include { sortedFiles      } from '../utils_variantcellbench/tasks'
 
+// Perturbations of a table that have cells
+def perturbationNames(table) {
+    def lines = table.readLines().collect { line -> line.split('\t', -1) as List }
+    if (!lines) {
+        return [] // a stub run
+    }
+    def (name, cells) = [lines[0].indexOf('perturbation'), lines[0].indexOf('n_cells')]
+    return lines.drop(1).findAll { fields -> fields[cells] != '0' }.collect { fields -> fields[name] }
+}
+
 workflow EVALUATE {
     take:
     ch_folds     // channel: [ val(meta), path(h5ad), path(perturbations), path(folds) ], meta: id = dataset.split
@@ -19,7 +29,7 @@ workflow EVALUATE {
 
     main:
     def metrics = file("${projectDir}/assets/metrics.yml")
-    TRUTH(ch_folds, metrics, codeDigest(['vcb_truth.py']))
+    TRUTH(ch_folds, metrics, params.gene_sets ? file(params.gene_sets, checkIfExists: true) : [], codeDigest(['vcb_truth.py']))
 
     // all folds of a model (of all baselines) are scored together: [ val(dataset.split.process), val(number of planned units) ]
     ch_sizes = ch_units
@@ -39,7 +49,19 @@ workflow EVALUATE {
         }
         .combine(TRUTH.out.truth.map { meta, truth, de -> [meta.id, truth, de] }, by: 0)
         .map { _split, meta, predictions, truth, de -> [meta, truth, de, predictions] }
-    SCORE(ch_scorable, metrics, codeDigest(['vcb_score.py']))
+
+    // ceiling: the same perturbations measured in another dataset of the run
+    ch_measured = TRUTH.out.truth
+        .map { meta, truth, de -> [meta.id, meta.split, truth, de] }
+        .join(ch_folds.map { meta, _h5ad, perturbations, _folds -> [meta.id, perturbationNames(perturbations)] })
+        .map { id, split, truth, de, names -> [split, id, truth, de, names] }
+    ch_elsewhere = ch_measured
+        .combine(ch_measured, by: 0)
+        .filter { _split, id, _truth, _de, names, other, _theirs, _their_de, others -> id != other && !names.disjoint(others) }
+        .map { _split, id, truth, de, _names, _other, theirs, _their_de, _others -> [id, truth, de, theirs] }
+        .groupTuple(by: [0, 1, 2])
+        .map { id, truth, de, theirs -> [[id: "${id}.cross_line".toString()], truth, de, sortedFiles(theirs)] }
+    SCORE(ch_scorable.mix(ch_elsewhere), metrics, codeDigest(['vcb_score.py']))
 
     ch_statuses = ch_trained
         .mix(ch_predicted)

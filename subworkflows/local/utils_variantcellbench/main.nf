@@ -5,6 +5,7 @@
 include { SIMULATE         } from '../../../modules/local/simulate/main'
 include { catalogue        } from './parameters'
 include { checkAlignments  } from './weights'
+include { checkGeneSets    } from './check_gene_sets'
 include { checkParameters  } from './parameters'
 include { checkPredictions } from './external_predictions'
 include { checkVectors     } from './check_vectors'
@@ -38,6 +39,7 @@ workflow PIPELINE_INITIALISATION {
     if (params.metrics) {
         listed('metrics', catalogue('metrics').on_request.keySet() as List)
     }
+    checkGeneSets()
     checkVectors()
     checkPredictions()
     checkWeights('encoders', chosenEncoders())
