@@ -143,6 +143,33 @@ def test_mean_is_the_mean_of_all_residues(encoder, request_of, protein, name):
 
 
 @pytest.mark.parametrize("name", VECTORS)
+def test_mean_of_a_long_protein_is_that_of_all_its_tiles(encoder, request_of, protein, name):
+    """Of every residue in its nearest tile, wild type and mutant alike: ALT must not tell tiles apart.
+
+    The expected mean is that of the residues' own vectors, which pooling `position` reads.
+    """
+    limit, mutant = 40, protein[:74] + ("W" if protein[74] != "W" else "A") + protein[75:]
+
+    def residues(of: str) -> np.ndarray:
+        names = [f"{r}{p}{r}" for p, r in enumerate(of, start=1)]
+        return encoder(name, max_residues=limit).encode([request_of(text, of) for text in names]).ref
+
+    texts = ["", f"{protein[74]}75{mutant[74]}", f"{protein[9]}10{protein[9]}", "A1C"]
+    pooled = encoder(name, pooling="mean", max_residues=limit).encode([request_of(text, protein) for text in texts])
+    wild_type = residues(protein).mean(axis=0)
+    for row in pooled.ref:
+        np.testing.assert_allclose(row, wild_type, atol=1e-5)  # one wild type, whichever tile a variant is in
+    np.testing.assert_array_equal(pooled.alt[0], pooled.ref[0])
+    np.testing.assert_array_equal(pooled.alt[2], pooled.ref[0])
+    if ENTRIES[name]["family"] != "esm_msa":  # whose mutant has no alignment of its own here
+        np.testing.assert_allclose(pooled.alt[1], residues(mutant).mean(axis=0), atol=1e-5)
+    assert np.abs(pooled.alt[1] - pooled.ref[1]).max() > 1e-4
+    assert set(pooled.rows["window_start"]) == {"0;20;40;50"} and set(pooled.rows["pos_in_window"]) == {""}
+    assert pooled.facts["n_passes"] == 4 + 2 + 1  # four tiles, two more hold residue 75, one holds residue 1
+    assert "mean over the whole protein" in " ".join(pooled.facts["window_policy"].split())
+
+
+@pytest.mark.parametrize("name", VECTORS)
 def test_out_of_memory_halves_the_batch(encoder, requests, name, monkeypatch):
     """Vectors and number of passes stay; only batches shrink."""
     expected = encoder(name, batch_tokens=1_000_000).encode(requests)

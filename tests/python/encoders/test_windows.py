@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vcbench.encoders.plm.windows import assign, tile_starts
+from vcbench.encoders.plm.windows import assign, shares, tile_starts
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,16 @@ def test_positions_mutated_together():
     assert assign([4, 10], 20, 10) == (0, 0)  # the only tile that holds both
     assert assign([1, 20], 20, 10) == (0, 10)  # no tile holds both
     assert assign([3, 300], 393, 1022) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("length", "size"), [(9, 10), (10, 10), (11, 10), (20, 10), (23, 10), (57, 10), (30, 7), (9, 2)]
+)
+def test_shares_hold_every_residue_once_in_its_nearest_tile(length, size):
+    """A second rule for the same fact: the residues of a share are those that `assign` gives its tile."""
+    found = {}
+    for start, first, stop in shares(length, size):
+        assert start <= first < stop <= start + size
+        found |= {index + 1: start for index in range(first, stop)}
+    assert found == {position: assign([position], length, size)[0] for position in range(1, length + 1)}
+    assert [stop for _, _, stop in shares(length, size)][:-1] == [first for _, first, _ in shares(length, size)][1:]

@@ -78,7 +78,7 @@ def _parts(request: Request, plan: Plan | None) -> list[tuple[Masked, Change]]:
     if plan is None:
         return []
     return [
-        ((readout.window.sequence, readout.index), change)
+        ((readout.window.sequence, readout.first), change)
         for readout, change in zip(plan.ref, request.substitutions, strict=True)
         if change.ref != change.alt
     ]

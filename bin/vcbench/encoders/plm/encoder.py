@@ -7,7 +7,7 @@ synonymous variant reuses the reference row; several mutations are one joint mut
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,19 +33,24 @@ CPU_TOKENS = 1024
 
 @dataclass(frozen=True)
 class Readout:
-    """One vector to read from a pass: of the residue at ``index`` (0-based within the window), or None = their mean."""
+    """One vector to read from a pass: the mean over the residues ``first`` to ``stop`` - 1, 0-based in the window."""
 
     window: Window
-    index: int | None
+    first: int
+    stop: int
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Where the vectors of a request come from: per position its tile and what to read before and after mutation."""
+    """Where the vectors of a request come from: its tiles and what to read before and after mutation.
+
+    Pooling ``position``: a tile per mutated position. Pooling ``mean``: all tiles of the protein. `inside` are the
+    positions in their tiles, counted from 1; none when several tiles hold a position.
+    """
 
     starts: tuple[int, ...]
     length: int
-    positions: tuple[int, ...]
+    inside: tuple[int, ...]
     ref: tuple[Readout, ...]
     alt: tuple[Readout, ...]
 
@@ -74,7 +79,8 @@ class PlmEncoder:
         """Return REF and ALT vectors, (requests, D) float32.
 
         Pooling ``position``: of the mutated residues; wild type rows are zero, for they have no residue. Pooling
-        ``mean``: over all residues of the window; a wild type row is the mean of the wild type.
+        ``mean``: over all residues of the protein, in as many tiles as it needs; a wild type row is the mean of the
+        wild type.
         """
         pooling = self.context.settings["pooling"]
         plans = [self.plan(request, pooling) for request in requests]
@@ -85,8 +91,7 @@ class PlmEncoder:
         for row, (request, each) in enumerate(zip(requests, plans, strict=True)):
             if each is None:
                 continue
-            ref[row] = mean([vectors[readout] for readout in each.ref])
-            alt[row] = mean([vectors[readout] for readout in each.alt])
+            ref[row], alt[row] = (mean(vectors, readouts) for readouts in (each.ref, each.alt))
             if request.changes_protein and np.array_equal(ref[row], alt[row]):
                 raise ModelError(f"{self.context.name} gives the wild-type vector for {request.key}")
         return Encoded(
@@ -94,7 +99,7 @@ class PlmEncoder:
             ref,
             tuple(f"dim_{column}" for column in range(shape[1])),
             ("variant",) * shape[1],
-            {**self._facts(), "pooling": pooling},
+            {**self._facts(), "pooling": pooling, "window_policy": windows.POLICIES[pooling]},
             self._rows(plans),
         )
 
@@ -103,7 +108,7 @@ class PlmEncoder:
         return {
             **self.weights.facts,
             **self.network.facts,
-            "window_policy": windows.POLICY,
+            "window_policy": windows.POLICIES["position"],
             "max_residues": self.context.settings["max_residues"],
             "n_passes": self.passes,
             "device": self.context.device,
@@ -114,32 +119,40 @@ class PlmEncoder:
         """Return what to read for a request; None for the wild type under pooling ``position``."""
         limit, length = self.context.settings["max_residues"], len(request.sequence)
         positions = tuple(change.pos for change in request.substitutions)
-        if not positions:
-            if pooling == "position":
-                return None
-            positions = ((length + 1) // 2,)  # the tile around the middle
-        starts = windows.assign(positions, length, limit)
+        if pooling == "mean":
+            tiles = windows.shares(length, limit)
+        elif positions:
+            starts = windows.assign(positions, length, limit)
+            tiles = [(start, position - 1, position) for start, position in zip(starts, positions, strict=True)]
+        else:
+            return None
 
         def readouts(sequence: str) -> tuple[Readout, ...]:
             return tuple(
                 Readout(
                     self.network.window(sequence[start : start + limit], request.sequence, start),
-                    position - 1 - start if pooling == "position" else None,
+                    first - start,
+                    stop - start,
                 )
-                for start, position in zip(starts, positions, strict=True)
+                for start, first, stop in tiles
             )
 
         ref, alt = readouts(request.sequence), readouts(request.mutant())
-        return Plan(starts, min(length, limit), tuple(change.pos for change in request.substitutions), ref, alt)
+        starts = tuple(start for start, _, _ in tiles)
+        if pooling == "mean":
+            inside = positions if len(tiles) == 1 else ()  # the only tile starts at 0
+        else:
+            inside = tuple(position - start for position, start in zip(positions, starts, strict=True))
+        return Plan(starts, min(length, limit), inside, ref, alt)
 
     def _vectors(self, wanted: Iterable[Readout]) -> dict[Readout, np.ndarray]:
         """Run every distinct window once and return the (D,) float32 vector of each readout."""
-        indices: dict[Window, set[int | None]] = {}
+        spans: dict[Window, set[tuple[int, int]]] = {}
         for readout in wanted:
-            indices.setdefault(readout.window, set()).add(readout.index)
+            spans.setdefault(readout.window, set()).add((readout.first, readout.stop))
         # length first, so that batches hold equal lengths; then the hash, so that the order of requests is irrelevant
         order = sorted(
-            indices,
+            spans,
             key=lambda window: (
                 self.network.tokens(window),
                 window.protein,
@@ -151,28 +164,25 @@ class PlmEncoder:
         log.info("%s: %d passes", self.context.name, len(order))
         found: dict[Readout, np.ndarray] = {}
         for batch, hidden in batching.run(order, lengths, self.batch_tokens, self.network.hidden):
-            vectors = self._read(hidden, batch, indices)
+            vectors = self._read(hidden, batch, spans)
             if not all(np.isfinite(vector).all() for vector in vectors.values()):
                 raise ModelError(f"{self.context.name} gives values that are not finite")
             found |= vectors
             self.passes += len(batch)
         return found
 
-    def _read(self, hidden, batch: Sequence[Window], indices) -> dict[Readout, np.ndarray]:
-        residues = [
-            (row, Readout(window, index))
-            for row, window in enumerate(batch)
-            for index in sorted(index for index in indices[window] if index is not None)
-        ]
+    def _read(self, hidden, batch: Sequence[Window], spans) -> dict[Readout, np.ndarray]:
+        wanted = [(row, Readout(window, *span)) for row, window in enumerate(batch) for span in sorted(spans[window])]
+        residues = [(row, readout) for row, readout in wanted if readout.stop - readout.first == 1]
         rows = [row for row, _ in residues]
-        columns = [self.network.token_index(readout.index + 1) for _, readout in residues]
+        columns = [self.network.token_index(readout.first + 1) for _, readout in residues]
         vectors = hidden[rows, columns].float().cpu().numpy()  # one transfer per batch
         found = {readout: vector for (_, readout), vector in zip(residues, vectors, strict=True)}
-        for row, window in enumerate(batch):
-            if None in indices[window]:
+        for row, readout in wanted:
+            if readout not in found:
                 first = self.network.token_index(1)
-                states = hidden[row, first : first + len(window.sequence)]
-                found[Readout(window, None)] = states.double().mean(dim=0).float().cpu().numpy()
+                states = hidden[row, first + readout.first : first + readout.stop]
+                found[readout] = states.double().mean(dim=0).float().cpu().numpy()
         return found
 
     def _rows(self, plans: Sequence[Plan | None]) -> dict[str, list[str]]:
@@ -181,7 +191,7 @@ class PlmEncoder:
             name: [] for name in ("window_start", "window_len", "token_index", "pos_in_window")
         }
         for each in plans:
-            inside = [pos - start for pos, start in zip(each.positions, each.starts, strict=False)] if each else []
+            inside = each.inside if each else ()
             columns["window_start"].append(";".join(map(str, each.starts)) if each else "")
             columns["window_len"].append(str(each.length) if each else "")
             columns["token_index"].append(";".join(str(self.network.token_index(position)) for position in inside))
@@ -192,6 +202,9 @@ class PlmEncoder:
 ENCODER = PlmEncoder
 
 
-def mean(vectors: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the mean of (D,) vectors, added up in float64; a single vector is returned unchanged."""
-    return vectors[0] if len(vectors) == 1 else np.mean(vectors, axis=0, dtype=np.float64).astype(np.float32)
+def mean(vectors: Mapping[Readout, np.ndarray], readouts: Sequence[Readout]) -> np.ndarray:
+    """Return the (D,) mean over the residues of several readouts, in float64; a single vector is returned unchanged."""
+    if len(readouts) == 1:
+        return vectors[readouts[0]]
+    total = np.sum([vectors[each].astype(np.float64) * (each.stop - each.first) for each in readouts], axis=0)
+    return (total / sum(each.stop - each.first for each in readouts)).astype(np.float32)

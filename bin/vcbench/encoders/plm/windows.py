@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
-POLICY = (
-    "whole protein up to max_residues, else fixed tiles of max_residues with stride max_residues/2, "
-    "the one whose centre is nearest to the mutated residue"
-)
+_TILES = "whole protein up to max_residues, else fixed tiles of max_residues with stride max_residues/2, "
+
+#: What the provenance says, by pooling.
+POLICIES = {
+    "position": f"{_TILES}the one whose centre is nearest to the mutated residue",
+    "mean": f"{_TILES}the mean over the whole protein with every residue from the tile whose centre is nearest to it",
+}
 
 
 def tile_starts(length: int, max_residues: int) -> list[int]:
@@ -31,6 +35,17 @@ def assign(positions: Sequence[int], length: int, max_residues: int) -> tuple[in
     if common:
         return (_nearest(common, (low + high) / 2, size),) * len(positions)
     return tuple(_nearest(starts, position, size) for position in positions)
+
+
+def shares(length: int, max_residues: int) -> list[tuple[int, int, int]]:
+    """Return (tile start, first, stop), 0-based: the residues of the protein for which the tile is the nearest one.
+
+    Together the shares are every residue once; the same rule as :func:`assign`.
+    """
+    starts, size = tile_starts(length, max_residues), min(length, max_residues)
+    # a residue half way between two centres goes to the earlier tile
+    bounds = [(first + second + size + 1) // 2 for first, second in itertools.pairwise(starts)]
+    return list(zip(starts, [0, *bounds], [*bounds, length], strict=True))
 
 
 def _nearest(starts: Sequence[int], position: float, size: int) -> int:
