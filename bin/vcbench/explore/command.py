@@ -139,7 +139,9 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--assets", type=Path, default=catalogue.ASSETS, help="folder of the catalogues")
     parser.add_argument("--seed", type=int, default=0, help="seed of the resamples")
-    parser.add_argument("--bootstrap", type=int, default=2000, metavar="N", help="resamples of the clusters")
+    parser.add_argument(
+        "--bootstrap", type=cli.at_least(1), default=2000, metavar="N", help="resamples of the clusters"
+    )
     parser.add_argument("--out-dir", required=True, type=Path, help="output folder")
     options = parser.parse_args(argv)
     wanted = known_columns.parse(options.known_function, "--known-function")

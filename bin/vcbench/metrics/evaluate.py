@@ -107,12 +107,16 @@ def parse(argv: Sequence[str]) -> Any:
         "--perturbations", type=Path, metavar="TSV",
         help="columns perturbation, gene (target genes) and, for the clusters of intervals and tests, pos",
     )  # fmt: skip
-    parser.add_argument("--target-sum", type=float, default=0, help="counts per cell before log1p; 0 = estimate")
+    parser.add_argument(
+        "--target-sum", type=cli.at_least(0, float), default=0, help="counts per cell before log1p; 0 = estimate"
+    )
     parser.add_argument(
         "--allow-missing", action="store_true", help="score although perturbations are missing or extra"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of halves, permutations, resamples and flips")
-    parser.add_argument("--bootstrap", type=int, default=2000, metavar="N", help="resamples of perturbation clusters")
+    parser.add_argument(
+        "--bootstrap", type=cli.at_least(1), default=2000, metavar="N", help="resamples of perturbation clusters"
+    )
     parser.add_argument("--gene-sets", type=Path, metavar="GMT", help="sets of genes chosen in advance (pathways)")
     parser.add_argument(
         "--fixed-sets", nargs="+", metavar="NAME",

@@ -125,7 +125,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--assets", type=Path, default=catalogue.ASSETS, help="folder of the catalogues")
     parser.add_argument("--seed", type=int, default=0, help="seed of resamples and sign flips")
     parser.add_argument(
-        "--bootstrap", type=int, default=2000, metavar="N", help="resamples of the perturbation clusters"
+        "--bootstrap", type=cli.at_least(1), default=2000, metavar="N", help="resamples of the perturbation clusters"
     )
     parser.add_argument("--out-dir", required=True, type=Path, help="output folder")
     options = parser.parse_args(argv)

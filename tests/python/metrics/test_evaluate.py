@@ -362,6 +362,13 @@ WRONG = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("option", [("--bootstrap", "0"), ("--target-sum", "-5")])
+def test_numbers_out_of_range_are_an_error_of_the_command_line(files, tmp_path, option, capsys):
+    with pytest.raises(SystemExit):
+        run(files, tmp_path / "out", *option)
+    assert f"argument {option[0]}: found {option[1]}; expected at least" in capsys.readouterr().err
+
+
 def test_too_few_controls_are_an_error(parts, files, tmp_path):
     x, labels = parts["truth"]
     keep = np.flatnonzero((labels != "control") | (np.arange(len(labels)) < 9))
