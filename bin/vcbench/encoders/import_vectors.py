@@ -127,6 +127,23 @@ def check(dataset: Dataset, own: OwnVectors, chosen: Sequence[int]) -> None:
         )  # fmt: skip
 
 
+def check_silent(dataset: Dataset, own: OwnVectors, chosen: Sequence[int]) -> None:
+    """Raise :class:`InputError` when the DIFF of what is the reference (synonymous, wild type, control) is not zero."""
+    values = own.of("diff")
+    names = {row["perturbation"]: place for row, place in zip(dataset.rows, chosen, strict=True)
+             if row["status"] == "identical_to_ref"}  # fmt: skip
+    if h5ad.CONTROL in own.rows:
+        names[h5ad.CONTROL] = own.rows[h5ad.CONTROL]
+    if wrong := [name for name, place in names.items() if values[place].any()]:
+        largest = max(float(np.abs(values[names[name]]).max()) for name in wrong)
+        raise InputError(
+            f"the DIFF of {len(wrong)} rows of {dataset.id} that are the reference is not zero",
+            where=str(own.path), found=f"{listed(wrong)}, up to {largest:.3g}", expected="X equal to REF",
+            hint="a synonymous variant, the wild type and control have the reference's protein: "
+            "give them its vector, not that of another pass",
+        )  # fmt: skip
+
+
 def _is_reference(own: OwnVectors, number: int, row: Mapping[str, str]) -> bool:
     """Whether a row holds what the unchanged protein has: its REF, a DIFF of zero, or the row ``GENE~WT``."""
     if own.kind == "diff":
@@ -230,6 +247,8 @@ def main(argv: Sequence[str]) -> None:
         chosen = {dataset.id: (dataset, match(dataset, own)) for dataset in datasets}
         for dataset, rows in chosen.values():
             check(dataset, own, rows)
+            if "diff" in options.strategies:
+                check_silent(dataset, own, rows)
         check_shared(own, chosen)
         report(own, chosen)
         options.out_dir.mkdir(parents=True, exist_ok=True)

@@ -129,10 +129,27 @@ def test_what_the_file_states_about_itself_is_kept(tmp_path: Path, place: str) -
 
 
 def test_control_row_of_the_file(tmp_path: Path) -> None:
-    ids, x, ref = [*IDS, "control"], np.vstack([X, [[7, 8, 9]]]), np.vstack([REF, [[1, 1, 1]]])
+    ids, x, ref = [*IDS, "control"], np.vstack([X, [[7, 8, 9]]]), np.vstack([REF, [[7, 8, 9]]])
     found = imported(tmp_path, write_h5ad(tmp_path / "mine.h5ad", ids, x, ref), "alt", "diff", "ref")
-    for strategy, expected in (("alt", [7, 8, 9]), ("diff", [-6, -7, -8]), ("ref", [1, 1, 1])):
-        np.testing.assert_array_equal(found[f"toy.mine.{strategy}.h5ad"]["control"].X[0], expected)
+    for strategy in ("alt", "ref"):
+        np.testing.assert_array_equal(found[f"toy.mine.{strategy}.h5ad"]["control"].X[0], [7, 8, 9])
+    assert not found["toy.mine.diff.h5ad"]["control"].X.any()
+
+
+@pytest.mark.parametrize("name", ["TOY~K2K", "control"])
+@pytest.mark.parametrize("kind", ["ref", "diff"])
+def test_a_diff_of_what_is_the_reference(tmp_path: Path, name: str, kind: str) -> None:
+    """One line, as the shipped encoders; without DIFF the same file is taken."""
+    ids = [*IDS, "control"]
+    x, ref = np.vstack([X, [[1, 1, 1]]]), np.vstack([REF, [[1, 1, 1]]])
+    x[ids.index(name)] += 0.25
+    if kind == "ref":
+        file = write_h5ad(tmp_path / "mine.h5ad", ids, x, ref)
+        imported(tmp_path, file, "alt", "ref")
+    else:
+        file = write_h5ad(tmp_path / "mine.h5ad", ids, ref - x, facts={"strategy": "diff"})
+    with pytest.raises(InputError, match=rf"DIFF of 1 rows of toy .* not zero \| found {name}, up to 0.25"):
+        imported(tmp_path, file, "diff")
 
 
 def test_genes(tmp_path: Path) -> None:
@@ -297,8 +314,8 @@ def test_without_ref_there_is_only_alt(tmp_path: Path, kind: str, strategy: str)
 
 def test_a_file_that_says_diff_serves_diff_only(tmp_path: Path) -> None:
     facts = json.dumps({"strategy": "DIFF", "diff_sign": "ref_minus_alt"})
-    file = write_npz(tmp_path / "mine.npz", provenance=np.array(facts))
-    np.testing.assert_array_equal(imported(tmp_path, file, "diff")["toy.mine.diff.h5ad"].X[:4], X)
+    file = write_npz(tmp_path / "mine.npz", x=REF - X, provenance=np.array(facts))
+    np.testing.assert_array_equal(imported(tmp_path, file, "diff")["toy.mine.diff.h5ad"].X[:4], REF - X)
     with pytest.raises(InputError, match="the file holds DIFF vectors"):
         imported(tmp_path, file, "diff", "alt")
 
