@@ -34,7 +34,8 @@ def section(panel: Panel, inputs: Inputs, module: str, module_title: str) -> Sec
     if not shown:
         return None
     cross = any(row.get("cross_line") for _, row in shown)
-    header = ["Metric", "Can it rank models?", "Base", "Replicate (half)", "Two full replicates", "Without noise",
+    header = ["Metric", "Can it rank models?", "Genes (fewest)", "Base", "Replicate (half)",
+              "Two full replicates", "Without noise",
               "Shrunken replicate", *(["Other cell line"] if cross else []), "Dynamic range"]  # fmt: skip
     return Section(
         id=f"{panel.id}_ceilings",
@@ -66,6 +67,7 @@ def _row(metric: Metric, row: Row, cross: bool) -> list[str]:
     return [
         escape(metric.full_title),
         f"<b>{words}</b>" if row["status"] != USABLE else words,
+        genes(row),
         base if row["base"] else NO_VALUE,
         value("tech_duplicate"),
         value("full_vs_full"),
@@ -74,6 +76,12 @@ def _row(metric: Metric, row: Row, cross: bool) -> list[str]:
         *other,
         bar(parse(row["drf"]), parse(row["drf_low"]), parse(row["drf_high"])),
     ]
+
+
+def genes(row: Row) -> str:
+    """Return the median number of genes behind a value, and the smallest where it differs."""
+    middle, fewest = (parse(row[f"n_genes_{name}"]) for name in ("median", "min"))
+    return number(middle, 0) + (f" ({number(fewest, 0)})" if fewest < middle else "")
 
 
 def bar(middle: float, low: float, high: float) -> str:

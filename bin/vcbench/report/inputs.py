@@ -76,8 +76,8 @@ _REQUIRED = {
 #: Tables of vcb_aggregate.py without which the report has fewer sections.
 _OPTIONAL = {
     "ceilings.tsv": (
-        *("dataset", "split", "metric", "gene_set", "status", "base", "base_value", "tech_duplicate", "full_vs_full"),
-        *("noise_free", "interpolated_duplicate", "drf", "drf_low", "drf_high"),
+        *("dataset", "split", "metric", "gene_set", "status", "n_genes_median", "n_genes_min", "base", "base_value"),
+        *("tech_duplicate", "full_vs_full", "noise_free", "interpolated_duplicate", "drf", "drf_low", "drf_high"),
     ),
     "diagnostics.tsv": (
         *("dataset", "split", "model", "encoder", "strategy", "diagnostic", "reference", "value", "low", "high", "n"),

@@ -15,7 +15,8 @@ from vcbench.stats.panel import Panel, Series
 from vcbench.stats.scaled import scaled
 
 CEILINGS = (
-    "dataset", "split", "metric", "gene_set", "direction", "status", "n", "base", "base_value", "tech_duplicate",
+    "dataset", "split", "metric", "gene_set", "direction", "status", "n", "n_genes_median", "n_genes_min",
+    "base", "base_value", "tech_duplicate",
     "full_vs_full", "noise_free", "interpolated_duplicate", "perfect_copy", "cross_line", "cross_line_dataset",
     "drf", "drf_low", "drf_high", "drf_mean", "drf_q25", "drf_q75", "drf_interpolated", "range_errors", "discriminates",
 )  # fmt: skip
@@ -155,7 +156,10 @@ def build(panel: Panel, metric: Metric, gene_set: str, series: Series) -> Ceilin
     cross, dataset = _cross_line(panel, metric, gene_set)
     quartiles = np.nanpercentile(found.values, (25, 75)) if not np.isnan(found.values).all() else (np.nan, np.nan)
     many = metric.level == "perturbation"
+    pair = panel.scores.pairs.get((metric.id, gene_set))
+    genes = (np.nan, np.nan) if pair is None else panel.scores.gene_counts[pair]
     numbers = {
+        "n_genes_median": genes[0], "n_genes_min": genes[1],
         **values, "base_value": np.nan if at is None else series.imputed[at], "cross_line": cross,
         "drf": found.median, "drf_low": found.low, "drf_high": found.high,
         "drf_mean": found.median if not many or np.isnan(found.median) else float(np.nanmean(found.values)),

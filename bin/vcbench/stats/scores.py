@@ -95,6 +95,7 @@ class Scores:
 
     - `values` (P, C, K) float64, `status` (P, C, K) positions in `statuses`;
     - `over_folds` (P, C) the value over all folds, `n_genes` (P, C) its genes, `has_over_folds` (P, C);
+    - `gene_counts` (P, 2) median and smallest number of genes behind a value of the no-skill rows, NaN without any;
     - `permuted` (P, C, permutations) values against shuffled labels, at the configuration they belong to.
     """
 
@@ -108,6 +109,7 @@ class Scores:
     n_genes: np.ndarray
     has_over_folds: np.ndarray
     permuted: np.ndarray
+    gene_counts: np.ndarray
 
     def at(self, combinations: Sequence[Combination], seeds: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
         """Return (S, M) positions of the configurations, -1 where nothing was scored, and (S, M) whether planned.
@@ -138,7 +140,8 @@ def no_scores() -> Scores:
     """Return the scores of a dataset and split without any."""
     shape = (0, 0, 0)
     return Scores({}, {}, (), (), np.zeros(shape), np.zeros(shape, dtype=int), np.zeros((0, 0)),
-                  np.zeros((0, 0), dtype=int), np.zeros((0, 0), dtype=bool), np.zeros(shape))  # fmt: skip
+                  np.zeros((0, 0), dtype=int), np.zeros((0, 0), dtype=bool), np.zeros(shape),
+                  np.zeros((0, 2)))  # fmt: skip
 
 
 def by_panel(table: pa.Table) -> dict[tuple[str, str], Scores]:
@@ -224,6 +227,7 @@ def _scores(columns: _Columns, rows: np.ndarray) -> Scores:
         np.full((*shape, len(kept)), np.nan), np.full((*shape, len(kept)), -1), np.full(shape, np.nan),
         np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=bool),
         np.full((*shape, len(set(label[~whole & shuffled].tolist()))), np.nan),
+        _gene_counts(pair, n_genes, columns.marks("model", {contract.NO_SKILL}, rows) & ~shuffled, len(pairs)),
     )  # fmt: skip
     use = np.flatnonzero(single & (place[label] >= 0))
     where = pair[use], configuration[use], place[label[use]]
@@ -235,3 +239,13 @@ def _scores(columns: _Columns, rows: np.ndarray) -> Scores:
     _, permutation = np.unique(label[use], return_inverse=True)
     result.permuted[pair[use], configuration[use], permutation.ravel()] = value[use]
     return result
+
+
+def _gene_counts(pair: np.ndarray, n_genes: np.ndarray, use: np.ndarray, size: int) -> np.ndarray:
+    """Return (P, 2) median and minimum of the numbers of genes in the rows `use`, by pair; rows of none left out."""
+    use = use & (n_genes > 0)
+    pair, n_genes = pair[use], n_genes[use]
+    order = np.argsort(pair, kind="stable")
+    ends = np.searchsorted(pair[order], np.arange(size + 1))
+    found = [n_genes[order[ends[i] : ends[i + 1]]] for i in range(size)]
+    return np.array([(np.median(one), one.min()) if len(one) else (np.nan, np.nan) for one in found]).reshape(-1, 2)

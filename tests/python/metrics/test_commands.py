@@ -285,6 +285,17 @@ def test_same_rows_for_every_model(scored):
     assert (table.value.notna() == reasons).all()
 
 
+def test_genes_behind_each_metric_are_those_of_the_score_table(tables, truth_files):
+    reference = read_scores(truth_files[0].parent / "tp53.variant.reference.scores.parquet")
+    rows = reference[(reference.model == contract.NO_SKILL) & (reference.n_genes > 0)]
+    expected = rows.groupby(["metric", "gene_set"]).n_genes.agg(["median", "min"])
+    found = pd.read_csv(tables["folder"] / "ceilings.tsv", sep="\t").set_index(["metric", "gene_set"])
+    found = found[["n_genes_median", "n_genes_min"]].dropna()
+    assert len(found) > 20
+    np.testing.assert_array_equal(found.to_numpy(), expected.loc[found.index].to_numpy())
+    assert (found.loc["mse"].to_numpy()[:, 0] != found.loc["mse"].to_numpy()[:, 1]).any()  # DE sets differ in size
+
+
 def test_every_catalogue_metric_is_scored(scored):
     table = read_scores(scored)
     found = set(zip(table.metric, table.gene_set, strict=True))

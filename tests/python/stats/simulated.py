@@ -52,7 +52,7 @@ def panel_of(
     scores = Scores(
         {pair: 0}, {name: i for i, name in enumerate(names)}, rows, STATUSES, table[None][..., order],
         status[None][..., order], np.full(shape, np.nan), np.zeros(shape, dtype=int), np.zeros(shape, dtype=bool),
-        np.full((*shape, 0), np.nan),
+        np.full((*shape, 0), np.nan), np.array([[20.0, 7.0]]),
     )  # fmt: skip
     plan = tuple(
         Planned(of, "baseline" if of[0] in baselines else "supervised", tuple(range(len(np.atleast_2d(found)))),
