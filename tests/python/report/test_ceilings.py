@@ -28,7 +28,8 @@ def tables(folder: Path) -> None:
         none = status == "no_ceiling"
         rows.append({**PLACE, "metric": metric, "gene_set": genes, "status": status, "base": "train_mean",
                      "base_value": 0.25, "n_genes_median": 20, "n_genes_min": 7,
-                     "tech_duplicate": None if none else 0.71, "full_vs_full": 0.83, "noise_free": 0.91, "interpolated_duplicate": 0.77, "cross_line": 0.44 if i == 0 else None,
+                     "tech_duplicate": None if none else 0.71, "full_vs_full": 0.83, "noise_free": 0.91,
+                     "interpolated_duplicate": 0.77, "cross_line": 0.44 if i == 0 else None,
                      "cross_line_dataset": HOSTILE if i == 0 else "", "drf": None if none else 0.61 - i,
                      "drf_low": 0.5 - i, "drf_high": 0.7 - i})  # fmt: skip
     pd.DataFrame(rows).to_csv(folder / "tables/ceilings.tsv", sep="\t", index=False, quoting=3)
