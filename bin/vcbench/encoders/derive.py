@@ -104,6 +104,20 @@ def read_dataset(path: Path) -> Dataset:
     return Dataset(path.name.split(".")[0], tuple(rows), tuple(key_of(row, str(path)) for row in rows))
 
 
+def read_datasets(paths: Sequence[Path]) -> list[Dataset]:
+    """Return the datasets of several tables; :class:`InputError` when two have one name, for so would their results."""
+    found: dict[str, Path] = {}
+    for path in paths:
+        name = path.name.split(".")[0]
+        if name in found:
+            raise InputError(
+                f"two tables of dataset {name}", where=str(path), found=str(found[name]),
+                expected="one per dataset", hint="results are called as the dataset: give it another name",
+            )  # fmt: skip
+        found[name] = path
+    return [read_dataset(path) for path in paths]
+
+
 def select(dataset: Dataset, vectors: ad.AnnData, facts: Mapping[str, Any], atlas: Dataset | None = None) -> Vectors:
     """Return the rows and columns of an encoder's vectors that belong to a dataset.
 
@@ -259,8 +273,8 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--out-dir", type=Path, default=Path(), help="folder of the results")
     options = parser.parse_args(argv)
 
-    atlases = {atlas.id: atlas for atlas in (read_dataset(path) for path in options.substitutions)}
-    datasets = [read_dataset(path) for path in options.perturbations]
+    atlases = {atlas.id: atlas for atlas in read_datasets(options.substitutions)}
+    datasets = read_datasets(options.perturbations)
     if atlases:
         datasets = [dataset for dataset in datasets if dataset.id in atlases]
     options.out_dir.mkdir(parents=True, exist_ok=True)

@@ -139,7 +139,7 @@ def main(argv: Sequence[str]) -> None:
         base.load(name, entries)  # unknown names fail before any work
     set_threads(options.threads)
     options.device = resolve(options.device)
-    chosen = read_settings(options.settings, entries["entries"])
+    chosen = read_settings(options.settings, entries["entries"], options.encoders)
     requests = collect(options.perturbations, options.proteins)
     context = {"weights": options.weights, "inputs": options.msas, "device": options.device, "seed": options.seed}
     written = 0
@@ -163,8 +163,8 @@ def main(argv: Sequence[str]) -> None:
         )
 
 
-def read_settings(text: str, known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the decoded ``--settings``; raises :class:`InputError` when it is not {known encoder: object}."""
+def read_settings(text: str, known: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Return the decoded ``--settings``; raises :class:`InputError` when it is not {encoder in `names`: object}."""
     try:
         value = json.loads(text)
     except ValueError as error:
@@ -174,4 +174,9 @@ def read_settings(text: str, known: Mapping[str, Any]) -> dict[str, Any]:
     for name in value:
         if name not in known:
             raise InputError(f"unknown encoder '{name}'", where="--settings", hint=closest(name, known))
+        if name not in names:
+            raise InputError(
+                f"settings of {name}, which is not encoded", where="--settings", expected=", ".join(names),
+                hint="name it in --encoders, or leave its settings out",
+            )  # fmt: skip
     return value

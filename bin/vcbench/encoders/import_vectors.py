@@ -13,7 +13,7 @@ from vcbench.core import catalogue, cli, h5ad
 from vcbench.core.errors import InputError
 from vcbench.core.hashing import sha256_file
 from vcbench.encoders import provenance
-from vcbench.encoders.derive import CARRIED, STRATEGIES, Dataset, read_dataset
+from vcbench.encoders.derive import CARRIED, STRATEGIES, Dataset, read_datasets
 from vcbench.encoders.own_vectors import OwnVectors, listed, read
 from vcbench.variants.record import WILD_TYPE
 
@@ -236,10 +236,14 @@ def main(argv: Sequence[str]) -> None:
         "--perturbations", nargs="+", required=True, type=Path, metavar="TSV", help="<dataset>.perturbations.tsv"
     )
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=["alt"], help="what to write")
+    parser.add_argument("--assets", type=Path, default=catalogue.ASSETS, help="folder of the catalogues")
     parser.add_argument("--out-dir", type=Path, default=Path(), help="folder of the results")
     options = parser.parse_args(argv)
 
-    datasets = [read_dataset(path) for path in options.perturbations]
+    if options.assets.is_dir():  # in a task of the pipeline only bin/ is there; PLAN has compared the names
+        entries = catalogue.load("encoders", options.assets)
+        catalogue.own_names([path.name for path in options.vectors], "--vectors", entries)
+    datasets = read_datasets(options.perturbations)
     for path in options.vectors:
         own = read(path)
         for strategy in options.strategies:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from vcbench.core import check_weights, cli
+from vcbench.core.errors import InputError
 from vcbench.encoders import derive, encode, provenance
 
 COLUMNS = (
@@ -157,6 +158,19 @@ def test_derive_without_a_vector_fails(inputs, results, tmp_path, capsys):
     assert not list((tmp_path / "out").iterdir())
 
 
+@pytest.mark.parametrize("option", ["--perturbations", "--substitutions"])
+def test_two_tables_of_one_dataset(inputs, results, tmp_path, option):
+    """The results of the second would overwrite those of the first."""
+    one = inputs / "tp53.perturbations.tsv"
+    other = tmp_path / "tp53.other.tsv"
+    other.write_text(one.read_text())
+    vectors = str(results[0] / "onehot.vectors.h5ad")
+    tables = [*(["--perturbations", str(one)] if option == "--substitutions" else []), option, str(one), str(other)]
+    with pytest.raises(InputError, match=r"tp53.other.tsv: two tables of dataset tp53"):
+        derive.main(["--vectors", vectors, *tables, "--out-dir", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -165,6 +179,10 @@ def test_derive_without_a_vector_fails(inputs, results, tmp_path, capsys):
         (["--encoders", "random", "--settings", '{"random": {"with": 3}}'], "did you mean 'width'?"),
         (["--encoders", "random", "--settings", '{"random": {"width": 0}}'], "out of range"),
         (["--encoders", "random", "--settings", '{"rndom": {}}'], "did you mean 'random'?"),
+        (
+            ["--encoders", "onehot", "--settings", '{"random": {"width": 3}}'],
+            "settings of random, which is not encoded",
+        ),
         (["--encoders", "random", "--settings", "width=3"], "--settings: not JSON"),
         (["--encoders", "esm2_650m"], "esm2_650m needs weights"),
     ],

@@ -329,6 +329,24 @@ def nan_at(row: int) -> np.ndarray:
     return x
 
 
+@pytest.mark.parametrize("name", ["esm2_650m", "onehot", "controls", "shuffled", "none"])
+def test_a_name_of_the_catalogue(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=f"--vectors: '{name}' is the name of an encoder or group"):
+        imported(tmp_path, write_h5ad(tmp_path / f"{name}.h5ad"))
+
+
+def test_two_of_one_name(tmp_path: Path) -> None:
+    """The second would overwrite the results of the first."""
+    (tmp_path / "other").mkdir()
+    first, second = table(tmp_path), table(tmp_path / "other")
+    with pytest.raises(InputError, match="two tables of dataset toy"):
+        imported(tmp_path, write_h5ad(tmp_path / "mine.h5ad"), tables=(first, second))
+    files = [str(write_h5ad(tmp_path / "mine.h5ad")), str(write_npz(tmp_path / "other" / "mine.npz"))]
+    with pytest.raises(InputError, match="--vectors: two files of one name"):
+        main(["--vectors", *files, "--perturbations", str(first), "--out-dir", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
 BAD_H5AD = {
     "nan": ({"x": nan_at(1)}, "X holds values that are not finite in float32.*TOY~K2K"),
     "too large": ({"x": X.astype(np.float64) * 1e200}, "not finite in float32.*TOY~A4V, TOY~K2K"),
