@@ -257,9 +257,9 @@ def build(
         if without:
             log.warning("%d of %d perturbations have no gene list (first %s)", len(without), n_tests, without[0])
     if bench_compat_list == "readme_wilcoxon":
-        groups = test_groups.copy()
-        groups[control] = -1
-        wilcoxon = de.rank_sum(cells.expression, groups, len(tests))[1]
+        compared = test_groups.copy()
+        compared[control] = -1
+        wilcoxon = de.rank_sum(cells.expression, compared, len(tests))[1]
     truths, de_rows = [], []
     for roles in sorted(folds, key=lambda roles: roles.fold):
         ids = tuple(sorted(roles.test))

@@ -266,7 +266,7 @@ def lists_by_hand(kind: str, parts) -> dict[str, list[int]]:
 
 @pytest.mark.parametrize("kind", ["gears_ttest", "readme_wilcoxon", "file"])
 def test_compat_columns_by_hand(kind, files, parts, base, tmp_path):
-    options = ["--bench-compat", "--bench-compat-de-list", kind]
+    options = ["--bench-compat", "--bench-compat-de-list", kind, "--metrics", "extended"]  # lists and groups together
     if kind == "file":
         rng = np.random.default_rng(8)
         listed = {name: [int(g) for g in rng.permutation(G)[:25]] for name in TEST[:-1]}
@@ -318,6 +318,8 @@ def test_compat_columns_by_hand(kind, files, parts, base, tmp_path):
     assert whole.xs("bench_compat_pcc_gw").value.iloc[0] == pytest.approx(np.mean(r), abs=1e-9)
     header = json.loads(pq.read_schema(out / "scores.parquet").metadata[b"vcbench"])
     assert header["bench_compat_de_list"] == kind
+    if out != base:
+        assert whole.loc[("in_range_frac", "de20_nt")].n > 0
 
 
 # ---------------------------------------------------------------------------------------------------------------------
