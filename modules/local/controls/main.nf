@@ -16,13 +16,14 @@ process CONTROLS_ENCODE {
 
     script:
     def args = task.ext.args ?: ''
+    def chosen = meta.encoders.findAll { name -> name in settings }.collect { name -> "\"${name}\": ${settings[name]}" }.join(', ')
     """
     # code ${code}
     vcb_encode.py \\
         --encoders ${meta.encoders.join(' ')} \\
         --perturbations ${perturbations} \\
         --proteins ${proteins} \\
-        --settings '${settings}' \\
+        --settings '{${chosen}}' \\
         --assets assets \\
         ${args} \\
         --out-dir .

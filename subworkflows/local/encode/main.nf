@@ -65,11 +65,6 @@ def tablesFor(name, tables, substitutions, wishes) {
     return name in wishes ? tables + substitutions : tables
 }
 
-// Settings of some encoders as one JSON object {encoder: {setting: value}}
-def settingsOf(names, settings) {
-    return '{' + names.findAll { name -> name in settings }.collect { name -> "\"${name}\": ${settings[name]}" }.join(', ') + '}'
-}
-
 workflow ENCODE {
     take:
     ch_perturbations // channel: path(perturbations)
@@ -113,7 +108,7 @@ workflow ENCODE {
                 [[id: 'controls.atlas', encoders: substitutions ? controls.findAll { name -> name in wishes } : [], process: 'CONTROLS_ENCODE'], tables + substitutions, files]
             })
             .filter { meta, _tables, _files -> meta.encoders },
-        ch_json.map { settings -> settingsOf(controls, settings) },
+        ch_json.map { settings -> settings.subMap(controls) },
         assets,
         controlsCode(controls),
     )
