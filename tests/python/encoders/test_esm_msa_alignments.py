@@ -235,6 +235,7 @@ def test_subsamples_are_averaged(weights, msas, encoder_of, request_of, protein)
     np.testing.assert_allclose(averaged.alt[0], np.mean(parts, axis=0), rtol=0, atol=5e-6)
     assert np.abs(parts[0] - parts[1]).max() > 1e-3
     assert averaged.facts["msa"][sha256_text(protein)]["n_subsamples"] == 3
+    assert averaged.facts["n_passes"] == 3 * 2  # mutant and reference with each draw
 
 
 def test_provenance(weights, msas, encoder_of, request_of, protein):

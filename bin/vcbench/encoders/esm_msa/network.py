@@ -97,6 +97,10 @@ class EsmMsaNetwork:
         """Return rows x columns of a pass."""
         return len(self._tile(window).samples[0]) * (len(window.sequence) + tokens.LAYOUT.special)
 
+    def passes(self, window: Window) -> int:
+        """Return the number of samples of the alignment, each of which goes through the network."""
+        return len(self._tile(window).samples)
+
     def token_index(self, position: int) -> int:
         """Return the 0-based token of a 1-based residue position in the protein's row."""
         return tokens.LAYOUT.token_index(position)

@@ -161,14 +161,14 @@ class PlmEncoder:
             ),
         )
         lengths = [self.network.tokens(window) for window in order]
-        log.info("%s: %d passes", self.context.name, len(order))
+        log.info("%s: %d passes", self.context.name, sum(map(self.network.passes, order)))
         found: dict[Readout, np.ndarray] = {}
         for batch, hidden in batching.run(order, lengths, self.batch_tokens, self.network.hidden):
             vectors = self._read(hidden, batch, spans)
             if not all(np.isfinite(vector).all() for vector in vectors.values()):
                 raise ModelError(f"{self.context.name} gives values that are not finite")
             found |= vectors
-            self.passes += len(batch)
+            self.passes += sum(map(self.network.passes, batch))
         return found
 
     def _read(self, hidden, batch: Sequence[Window], spans) -> dict[Readout, np.ndarray]:

@@ -65,6 +65,9 @@ class Network(Protocol):
     def tokens(self, window: Window) -> int:
         """Return the number of tokens of a pass, special tokens and all rows of an alignment included."""
 
+    def passes(self, window: Window) -> int:
+        """Return how often a window goes through the network."""
+
     def token_index(self, position: int) -> int:
         """Return the 0-based row of the hidden states that belongs to a 1-based residue position of the window."""
 

@@ -53,6 +53,10 @@ class ResidueNetwork:
         """Return the number of tokens of a pass."""
         return len(window.sequence) + self.layout.special
 
+    def passes(self, window: Window) -> int:
+        """Return 1: a window goes through the network once."""
+        return 1
+
     def token_index(self, position: int) -> int:
         """Return the 0-based token of a 1-based residue position."""
         return self.layout.token_index(position)
