@@ -220,7 +220,12 @@ def build(
                 profiles.Wanted(np.where(in_a, 0, np.where(in_b, 1, -1)), 2),
                 profiles.Wanted(_third(test_code, tests, seed, facts["dataset"]), n_tests),
                 profiles.Wanted(np.where(in_b, len(names), code), len(names) + 1, profiles.DETECTED, squares=False),
-                profiles.Wanted(np.where(in_a, n_tests, test_code), n_tests + 1, profiles.LINEAR, squares=False),
+                profiles.Wanted(
+                    np.where(in_a, n_tests, np.where(in_b, n_tests + 1, test_code)),
+                    n_tests + 2,
+                    profiles.LINEAR,
+                    squares=False,
+                ),
                 profiles.Wanted(first_code, n_tests, profiles.LINEAR, squares=False),
                 profiles.Wanted(_quarter(first_code, tests, seed, facts["dataset"]), n_tests, squares=False),
                 *(profiles.Wanted(half, n_tests, squares=i == 0) for i, half in enumerate(half_codes)),
@@ -238,17 +243,18 @@ def build(
     test_groups[test_code >= 0] = test_code[test_code >= 0]
     test_groups[in_a] = -1
     enough = in_a.any() and bool(tests)
-    log2fc = de.log2_fold_change(linear_moments.mean[:-1], linear_moments.mean[-1], cells.target_sum)
+    linear, linear_a = linear_moments.mean[:n_tests], linear_moments.mean[n_tests]
+    log2fc = de.log2_fold_change(linear, linear_a, cells.target_sum)
     # Lists for `*_xfit`: the same tests on the first half of the cells alone.
     first_groups = np.where(in_a, -1, np.where(first_code >= 0, first_code, -2))
     nothing = (np.zeros((len(tests), 0)),) * 2
     (z, p), (z_first, p_first) = (
         de.rank_sums(cells.expression, [test_groups, first_groups], len(tests)) if enough else (nothing, nothing)
     )
-    log2fc_first = de.log2_fold_change(linear_first.mean, linear_moments.mean[-1], cells.target_sum)
+    log2fc_first = de.log2_fold_change(linear_first.mean, linear_a, cells.target_sum)
 
     position = {gene: i for i, gene in enumerate(cells.genes)}
-    wilcoxon, given = None, None
+    wilcoxon, given, log2fc_all = None, None, log2fc
     if bench_compat_list == "file":
         if given_lists is None:
             raise InputError("no gene lists", where=f"{facts['dataset']}, --bench-compat-de-list file")
@@ -260,6 +266,8 @@ def build(
         compared = test_groups.copy()
         compared[control] = -1
         wilcoxon = de.rank_sum(cells.expression, compared, len(tests))[1]
+        linear_all = linear_moments.total[n_tests:].sum(axis=0) / max(int(control.sum()), 1)
+        log2fc_all = de.log2_fold_change(linear, linear_all, cells.target_sum)
     truths, de_rows = [], []
     for roles in sorted(folds, key=lambda roles: roles.fold):
         ids = tuple(sorted(roles.test))
@@ -324,7 +332,7 @@ def build(
         if bench_compat_list:
             truth = _with_compat(
                 truth, bench_compat_list, every[at], all_control, cells.genes,
-                None if wilcoxon is None else wilcoxon[of], log2fc[of], given,
+                None if wilcoxon is None else wilcoxon[of], log2fc_all[of], given,
             )  # fmt: skip
         truths.append(truth)
     facts = {

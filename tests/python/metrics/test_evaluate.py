@@ -247,7 +247,6 @@ def lists_by_hand(kind: str, parts) -> dict[str, list[int]]:
     x, labels = (np.concatenate([parts[name][i] for name in ("truth", "train")]) for i in (0, 1))
     x = x.astype(np.float64)
     control = x[labels == "control"]
-    held_out = parts["truth"][0][parts["truth"][1] == "control"].astype(np.float64)
     found = {}
     for name in TEST:
         cells = x[labels == name]
@@ -258,7 +257,7 @@ def lists_by_hand(kind: str, parts) -> dict[str, list[int]]:
         else:
             p = stats.mannwhitneyu(cells, control, method="asymptotic", use_continuity=False).pvalue
             allowed = ~silenced & (stats.false_discovery_control(p) < 0.05)
-            means = [np.expm1(part).mean(0) * 1e4 / 300 + 0.01 for part in (cells, held_out)]
+            means = [np.expm1(part).mean(0) * 1e4 / 300 + 0.01 for part in (cells, control)]
             size = np.abs(np.log2(means[0] / means[1]))
         found[name] = sorted(np.flatnonzero(allowed).tolist(), key=lambda g: (-round(size[g], 9), GENES[g]))[:20]
     return found
