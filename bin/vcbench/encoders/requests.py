@@ -39,6 +39,13 @@ class Request:
     sequence_sha256: str = ""
 
     @property
+    def name(self) -> str:
+        """What a message calls it: ``TP53~R175H;R248Q``, ``TP53~WT`` or ``CBL+CNN1``; names are not unique."""
+        if self.is_gene:
+            return "+".join(self.genes)
+        return f"{';'.join(self.genes)}~{';'.join(map(str, self.substitutions)) or WILD_TYPE}"
+
+    @property
     def is_gene(self) -> bool:
         """True for a gene perturbation."""
         return not self.sequence

@@ -98,7 +98,18 @@ BAD = {
     "no text": ("x.a3m", b">q\nM\xff\xfe\n", "not plain text"),
     "broken gzip": ("x.a3m.gz", b"\x1f\x8b\x08\x00rubbish", "cannot be read"),
     "no gzip": ("x.a3m.gz", b">q\nMEEPQSDPSV\n", "cannot be read"),
-    "lower-case query": ("x.a3m", ">q\nMEEpQSDPSV\n>a\nMEEPQSDPSV\n", "unequal|no column"),
+    "lower-case query": ("x.a3m", ">q\nMEEpQSDPSV\n>a\nMEEPQSDPSV\n", "first row holds lower-case.*1 of 10 letters"),
+    "all lower-case query": (
+        "x.a3m",
+        ">q\nmeepqsdpsv\n>a\nMEEPQSDPSV\n",
+        "first row holds lower-case.*10 of 10 letters",
+    ),
+    "one name twice in Stockholm": (
+        "x.sto",
+        "# STOCKHOLM 1.0\nq MEEPQSDPSV\na MEE\na MEE\n//\n",
+        "line 4: two rows.*'a'",
+    ),
+    "one name twice in Clustal": ("x.aln", "CLUSTAL\n\nq MEEPQSDPSV\nq MEEPQSDPSV\n", "line 4: two rows.*'q'"),
     "lower-case query alone": ("x.a3m", ">q\nMEEpQSDPSV\n", "no column.*9 columns"),
 }
 

@@ -125,3 +125,12 @@ def test_provenance(weights, encoder_of, request_of, protein):
     assert facts["dtype_compute"] == "bfloat16" and facts["after_final_norm"] is True and facts["layer"] == 2
     assert facts["library"].startswith("transformers ") and facts["official_size"] is False
     assert set(facts["weights_sha256"]) == {"pytorch_model.bin"} and "sentencepiece" in facts
+
+
+def test_prott5_reads_two_letters_as_one(weights, encoder_of, request_of):
+    """U and X are the same to ProtT5: no vector under the name of such a variant, and the message says why."""
+    requests = [request_of("U2X", "MUKT"), request_of("U2A", "MUKT")]
+    with pytest.raises(InputError, match=r"^TP53~U2X: prott5_xl reads U and X both as X"):
+        encoder_of("prott5_xl", weights).encode(requests)
+    assert encoder_of("prott5_xl", weights).encode([request_of("U2X;K3A", "MUKT"), requests[1]]).alt.any(axis=1).all()
+    assert encoder_of("ankh3_large", weights).encode(requests).alt.any(axis=1).all()

@@ -152,6 +152,13 @@ def columns(rows: Sequence[formats.Row], path: Path) -> list[str]:
         if not _equal(texts):
             texts = [text.replace(".", "-") for text in matches]
     if not _equal(texts):
+        small = [letter for letter in letters[0] if letter.islower()]
+        if small and not _is_aligned(path):
+            raise InputError(
+                "the first row holds lower-case letters, which in A3M are insertions without a column", where=str(path),
+                found=f"{len(small)} of {len(residues(letters[0]))} letters", expected="a first row in upper case",
+                hint="write the protein in upper case",
+            )  # fmt: skip
         wrong = next(number for number, text in enumerate(texts) if len(text) != len(texts[0]))
         raise InputError(
             "ragged alignment: rows have unequal lengths", where=str(path),

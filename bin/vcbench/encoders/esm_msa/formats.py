@@ -72,18 +72,22 @@ def stockholm(lines: Sequence[str], path: Path) -> list[Row]:
     if not first.startswith("# STOCKHOLM"):
         raise InputError("not a Stockholm file", where=str(path), found=first[:40], expected="# STOCKHOLM 1.0")
     rows: dict[str, list[str]] = {}
+    block: set[str] = set()
     ended = False
     for number, line in enumerate(lines, start=1):
         text = line.strip()
         if text == "//":
             ended = True
-        elif text and not text.startswith("#"):
+        elif not text or text.startswith("#=GC"):  # the end of a block
+            block.clear()
+        elif not text.startswith("#"):
             parts = text.split()
             if ended or len(parts) != 2:
                 raise InputError(
                     "more than one alignment in the file" if ended else "not a row of a Stockholm file",
                     where=f"{path}, line {number}", found=text[:40], expected="name and letters, one alignment a file",
                 )  # fmt: skip
+            _once(parts[0], block, f"{path}, line {number}")
             rows.setdefault(parts[0], []).append(parts[1])
     if not ended:
         raise InputError("the Stockholm file is cut off: it does not end with //", where=str(path))
@@ -92,13 +96,14 @@ def stockholm(lines: Sequence[str], path: Path) -> list[Row]:
 
 def clustal(lines: Sequence[str], path: Path) -> list[Row]:
     """Return the rows of a Clustal file; lines of conservation marks and residue counts are skipped."""
-    filled = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
-    header = filled[0][1]
+    header = next(line for line in lines if line.strip())
     if not re.match(r"CLUSTAL|MUSCLE|PROBCONS|MSAPROBS|T-COFFEE", header, re.IGNORECASE):
         raise InputError("not a Clustal file", where=str(path), found=header[:40], expected="a first line CLUSTAL ...")
     rows: dict[str, list[str]] = {}
-    for number, line in filled[1:]:
-        if line[0].isspace():  # conservation marks
+    block: set[str] = set()
+    for number, line in enumerate(lines[lines.index(header) + 1 :], start=lines.index(header) + 2):
+        if not line.strip() or line[0].isspace():  # the end of a block, or its conservation marks
+            block.clear()
             continue
         match = _CLUSTAL_LINE.fullmatch(line)
         if match is None:
@@ -106,8 +111,19 @@ def clustal(lines: Sequence[str], path: Path) -> list[Row]:
                 "not a row of a Clustal file", where=f"{path}, line {number}", found=line[:40],
                 expected="name and letters",
             )  # fmt: skip
+        _once(match[1], block, f"{path}, line {number}")
         rows.setdefault(match[1], []).append(match[2])
     return _joined(rows)
+
+
+def _once(name: str, block: set[str], where: str) -> None:
+    """Add a row's name to those of its block; :class:`InputError` when it is there: rows are put together by name."""
+    if name in block:
+        raise InputError(
+            f"two rows are called '{name}'", where=where, expected="a name of its own for every row of a block",
+            hint="rename one of them",
+        )  # fmt: skip
+    block.add(name)
 
 
 def _joined(blocks: dict[str, list[str]]) -> list[Row]:

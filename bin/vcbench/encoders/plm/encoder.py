@@ -83,6 +83,8 @@ class PlmEncoder:
         wild type.
         """
         pooling = self.context.settings["pooling"]
+        for request in requests:
+            self._check_letters(request)
         plans = [self.plan(request, pooling) for request in requests]
         self.network.check()
         vectors = self._vectors(readout for each in plans if each for readout in (*each.ref, *each.alt))
@@ -93,7 +95,7 @@ class PlmEncoder:
                 continue
             ref[row], alt[row] = (mean(vectors, readouts) for readouts in (each.ref, each.alt))
             if request.changes_protein and np.array_equal(ref[row], alt[row]):
-                raise ModelError(f"{self.context.name} gives the wild-type vector for {request.key}")
+                raise ModelError(f"{self.context.name} gives the wild-type vector for {request.name}")
         return Encoded(
             alt,
             ref,
@@ -102,6 +104,23 @@ class PlmEncoder:
             {**self._facts(), "pooling": pooling, "window_policy": windows.POLICIES[pooling]},
             self._rows(plans),
         )
+
+    def _check_letters(self, request: Request) -> None:
+        """Raise :class:`InputError` for a variant whose mutant the network reads as the wild type (ProtT5: U2X)."""
+        layout = getattr(self.network, "layout", None)
+        replacements = layout.replacements if layout else {}
+        changes = [change for change in request.substitutions if change.ref != change.alt]
+        read = [
+            (replacements.get(change.ref, change.ref), replacements.get(change.alt, change.alt)) for change in changes
+        ]
+        if changes and all(old == new for old, new in read):
+            same = " and ".join(
+                f"{change.ref} and {change.alt} both as {new}" for change, (_, new) in zip(changes, read, strict=True)
+            )
+            raise InputError(
+                f"{self.context.name} reads {same}, so that the mutant is the wild type", where=request.name,
+                hint="leave this variant out, or this encoder",
+            )  # fmt: skip
 
     def _facts(self) -> dict[str, object]:
         """Return the provenance of weights, network and passes; call it after the passes."""

@@ -293,8 +293,11 @@ def read_record(folder: Path) -> dict[str, Any]:
 def _open_converted(folder: Path, entry: Mapping[str, Any], dtype: str) -> Weights:
     where, record = str(folder), read_record(folder)
     facts = record["facts"]
+    theirs, ours = ({**each, **each.get("architecture", {})} for each in (record["encoder"], identity(entry)))
+    different = [name for name in {**ours, **theirs} if name != "architecture" and theirs.get(name) != ours.get(name)]
+    name = different[0] if different else "title"
     for what, found, expected in (
-        ("weights converted from another encoder", record["encoder"], identity(entry)),
+        (f"weights converted from another encoder ({name})", theirs.get(name), ours.get(name)),
         ("weights converted to another type", facts["dtype_compute"], dtype),
     ):
         if found != expected:
