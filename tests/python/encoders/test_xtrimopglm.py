@@ -356,13 +356,14 @@ def test_another_vocabulary(tmp_path, entry_of, content, expected):
 
 
 def test_vocabulary_file(tmp_path, entry_of):
-    """112 bytes as published; a SentencePiece file or none is refused; the residues' order is the file's own."""
+    """112 bytes as published; a SentencePiece file or none is refused, and so are two residues exchanged."""
     folder = make_xtrimopglm.write(tmp_path)
     assert (folder / "tokenizer.model").stat().st_size == 112
-    other = ["<pad>", *reversed(LETTERS[1:28]), *LETTERS[28:]]
-    (folder / "tokenizer.model").write_text("\n".join(other) + "\n")
     layout = tokens.layout(network.describe(folder, entry_of(NAME)).config["vocabulary"])
-    assert layout.encode("LA") == [27, 26, 34]
+    assert layout.encode("LAC") == [1, 2, 20, 34]
+    other = ["<pad>", "A", "L", *LETTERS[3:]]
+    (folder / "tokenizer.model").write_text("\n".join(other) + "\n")
+    assert "residues in another order | found ALGVSERTIDPKQNFYMHWC; expected LAGV" in fails(folder, entry_of(NAME))
     (folder / "tokenizer.model").write_bytes(b"\n\x0e\n\x05<unk>\x15\x00\xff\x80")
     assert "no SentencePiece file" in fails(folder, entry_of(NAME))
     (folder / "tokenizer.model").unlink()

@@ -1,6 +1,7 @@
 """xTrimoPGLM's vocabulary: layout ``residues <eos>``, residue p (1-based) is token p - 1 (specs: plm_encoders.md 2.4).
 
-The order of the residues is read from the checkpoint's `tokenizer.model`, a text file with one token per line.
+The ids are read from the checkpoint's `tokenizer.model`, a text file with one token per line; in another order than the
+authors' the same letters would be other embeddings, which nothing later would notice.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from vcbench.encoders.plm.tokens import RESIDUES, Layout
 PAD = "<pad>"
 N_LETTERS = 27
 SPECIAL = ("<mask>", "<gmask>", "<smask>", "<eod>", "<sop>", "<eop>", "<eos>", "<unk>")
+#: The 20 residues in the order of their ids, 1 to 20. The spec gives the ids of all other tokens and the number of
+#: letters; this order is that of the authors' published residue tokenizers, whose other ids are those of the spec.
 STANDARD = RESIDUES[:20]
 LAYOUT_TEXT = "residues <eos>, also at the edges of a tile inside a protein"
 
@@ -53,6 +56,11 @@ def read_vocabulary(path: Path, hint: str) -> list[str]:
     if missing or len(set(found)) != len(found):
         problem = f"no token for {', '.join(missing)}" if missing else "a token appears twice"
         raise InputError(f"not the xTrimoPGLM vocabulary: {problem}", where=str(path), hint=hint)
+    if tuple(found[1:21]) != tuple(STANDARD):
+        raise InputError(
+            "not the xTrimoPGLM vocabulary: residues in another order", where=str(path), found="".join(found[1:21]),
+            expected=f"{STANDARD}, ids 1 to 20", hint=hint,
+        )  # fmt: skip
     return found
 
 
