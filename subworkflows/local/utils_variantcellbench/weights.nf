@@ -10,11 +10,11 @@ def alternatives(item) {
     return item.tokenize('|').collect { name -> name.trim() }
 }
 
-// Official files of a catalogue entry's weights that are there, shards and checksums included
+// Official files of a catalogue entry's weights that are there; optional ones, shards and checksums included
 def officialFiles(weights) {
     def folder = file("${params.weights}/${weights.folder}")
     def ways = weights.containsKey('or') ? [weights, weights['or']] : [weights]
-    def names = ways.collectMany { way -> way.files.collectMany { item -> alternatives(item) } } + ['SHA256SUMS']
+    def names = ways.collectMany { way -> way.files.collectMany { item -> alternatives(item) } } + (weights.optional ?: []) + ['SHA256SUMS']
     def found = names.unique().collect { name -> folder.resolve(name) }.findAll { path -> path.exists() }
     def shards = found.findAll { path -> path.name.endsWith('.index.json') }.collectMany { index -> shardNames(index) }
     return (found + shards.collect { name -> folder.resolve(name) }.findAll { path -> path.exists() }).unique().sort { path -> path.name }

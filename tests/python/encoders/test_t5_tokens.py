@@ -102,6 +102,8 @@ def test_task_tokens_may_be_added_tokens(tmp_path, entry_of):
     added = {str(100 + number): {"content": name} for number, name in enumerate(("[NLU]", "[S2S]"))}
     (folder / "tokenizer_config.json").write_text(json.dumps({"added_tokens_decoder": added}))
     assert layout_of(folder, entry_of("ankh3_large"), "[S2S]").encode("M") == [101, 19, 1]
+    # what changes the ids must change the name in the store, which is made from the files of the catalogue
+    assert "tokenizer_config.json" in entry_of("ankh3_large")["weights"]["optional"]
     (folder / "tokenizer_config.json").write_text(json.dumps({"added_tokens_decoder": {"1": "[NLU]"}}))
     assert "not a tokenizer's configuration" in fails(folder, entry_of("ankh3_large"))
 
