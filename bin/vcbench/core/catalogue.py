@@ -34,12 +34,23 @@ IMPORT_PROCESS = "PREDICTIONS_IMPORT"
 
 @cache
 def load(kind: str, assets: Path = ASSETS) -> dict[str, Any]:
-    """Return a catalogue: ``{"groups": {group: [names]}, "entries": {name: {...}}}``."""
+    """Return a catalogue: ``{"groups": {group: [names]}, "entries": {name: {...}}}``.
+
+    An encoder of a family also knows the `siblings` of other sizes, ``{title: architecture}``.
+    """
     path = assets / f"{kind}.yml"
     if not path.is_file():
         raise InputError("catalogue not found", where=str(path))
     # The C parser, where PyYAML has it, reads the metrics in a tenth of the time.
-    return yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    found = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    for entry in found["entries"].values():
+        if "family" in entry:
+            entry["siblings"] = {
+                other["title"]: other["architecture"]
+                for other in found["entries"].values()
+                if other.get("family") == entry["family"] and other["architecture"] != entry["architecture"]
+            }
+    return found
 
 
 def resolve(kind: str, requested: Sequence[str], catalogue: Mapping[str, Any], parameter: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ast
 import re
 from pathlib import Path
 
@@ -126,3 +127,13 @@ def test_groups_of_metrics_are_those_of_the_parameter() -> None:
     for process in ("TRUTH", "SCORE"):
         arguments = re.search(rf"withName: {process} {{.*?}}\n    }}", modules, re.S)
         assert arguments and "--metrics ${params.metrics" in arguments[0], process
+
+
+def test_no_code_reads_a_catalogue_from_where_the_project_lies() -> None:
+    """On clusters only bin/ travels with a task: catalogues come with --assets."""
+    for path in sorted((PROJECT / "bin" / "vcbench").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "load":
+                owner = getattr(node.func.value, "id", "")
+                wanted = {"catalogue": 2, "registry": 1}.get(owner, 0)
+                assert len(node.args) + len(node.keywords) >= wanted, f"{path}:{node.lineno}"

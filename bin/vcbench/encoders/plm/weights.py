@@ -18,7 +18,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from vcbench.core import catalogue
 from vcbench.core import checkpoint as files
 from vcbench.core.errors import InputError
 from vcbench.core.hashing import sha256_file
@@ -227,12 +226,10 @@ def check_member(official: Official, entry: Mapping[str, Any], hint: str) -> Non
 
     Other sizes pass (they are reported as not official), for small networks in tests.
     """
-    for other in catalogue.load("encoders")["entries"].values():
-        if other.get("family") != entry["family"] or other["architecture"] == entry["architecture"]:
-            continue
-        if all(official.config.get(key) == value for key, value in other["architecture"].items()):
+    for title, architecture in entry["siblings"].items():
+        if all(official.config.get(key) == value for key, value in architecture.items()):
             raise InputError(
-                "weights of another encoder", where=str(official.checkpoint.path), found=other["title"],
+                "weights of another encoder", where=str(official.checkpoint.path), found=title,
                 expected=entry["title"], hint=hint,
             )  # fmt: skip
 
