@@ -21,8 +21,6 @@ DIAGNOSTICS = (
 )  # fmt: skip
 
 _KEYS = ("dataset", "split", "model", "encoder", "strategy", "seed", "metric", "gene_set")
-#: Names of the parts of a value in the score table.
-_PARTS = {"": "value", "low": "low", "high": "high"}
 
 
 def _select(table: pa.Table, columns: Iterable[str], condition: Any) -> list[dict[str, Any]]:
@@ -49,8 +47,10 @@ def rows(
     wanted = pc.and_(pc.starts_with(table["metric"], diagnostics.PREFIX), pc.equal(table["perturbation"], ""))
     seeds: dict[tuple[str, ...], list[tuple[float, int]]] = defaultdict(list)
     for row in _select(table, (*_KEYS, "value", "n_perturbations"), wanted):
-        reference, _, part = row["gene_set"].partition(":")
-        key = (*(row[name] for name in _KEYS[:5]), row["metric"], reference, _PARTS[part])
+        # names of pathways may hold colons themselves: "protein modification process (GO:0006464)"
+        part = next((name for name in ("low", "high") if row["gene_set"].endswith(f":{name}")), "value")
+        reference = row["gene_set"].removesuffix(f":{part}") if part != "value" else row["gene_set"]
+        key = (*(row[name] for name in _KEYS[:5]), row["metric"], reference, part)
         seeds[key].append((row["value"], row["n_perturbations"]))
     found: dict[tuple[str, ...], dict[str, Any]] = defaultdict(dict)
     for (*key, part), values in seeds.items():

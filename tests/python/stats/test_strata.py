@@ -72,6 +72,7 @@ def test_seeds_are_averaged_and_ends_of_the_spread_stand_beside_the_value():
         *scores(value("diag_near_train_mean", "", 0.2, 0.1, 0.4, 30)),
         *scores(value("diag_near_train_mean", "", 0.4, 0.3, 0.6, 20), seed=1),
         *scores(value("diag_variance_ratio", "", np.nan, n=0)),
+        *scores(value("diag_pathway_r", "kinase (GO:0006464)", 0.7, 0.6, 0.8, 5)),
     ]
     found = {row["diagnostic"]: row for row in table_of.rows(scoring.to_table(rows, {}), CATALOGUE, "x", {})}
     row = found["diag_near_train_mean"]
@@ -79,6 +80,8 @@ def test_seeds_are_averaged_and_ends_of_the_spread_stand_beside_the_value():
         *map(pytest.approx, (0.3, 0.2, 0.5)), 20, 2, "wilson",
     ]  # fmt: skip
     assert np.isnan(found["diag_variance_ratio"]["value"])
+    pathway = found["diag_pathway_r"]
+    assert [pathway[name] for name in ("reference", "value", "low", "high")] == ["kinase (GO:0006464)", 0.7, 0.6, 0.8]
     assert json.dumps(list(row)) == json.dumps(list(table_of.DIAGNOSTICS))
 
 
