@@ -16,6 +16,7 @@ LAUNCH = {
     "--encoders onehot,my_vectors --vectors absent/my_vectors.h5ad": ("--vectors: file not found", "my_vectors.h5ad"),
     "--predictions absent/my_model.h5ad": ("--predictions: file not found", "my_model.h5ad"),
     "--predictions absent/sclambda.h5ad": ("'sclambda' is the name of a model", "rename the file"),
+    "--encoders onehot,gene_sets": ("--encoders gene_sets", "needs --gene_sets"),
     "--fixed_sets HALLMARK_P53_PATHWAY": ("--fixed_sets", "needs --gene_sets"),
     "--outdir /proc/results": ("--outdir", "cannot be written"),
 }

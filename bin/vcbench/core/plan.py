@@ -99,6 +99,21 @@ def build(
     return rows
 
 
+def check_usable(named: Sequence[str], datasets: Sequence[Mapping[str, str]], entries: Mapping[str, Any]) -> None:
+    """Raise :class:`InputError` for an encoder named by the user that reads a file of its own and fits no dataset.
+
+    Others that fit no dataset are left out: lists of encoders are shared between screens.
+    """
+    kinds = {dataset["perturbation_type"] for dataset in datasets}
+    for name in named:
+        entry = entries.get(name, {})
+        if entry.get("inputs") and not kinds & set(entry["modalities"]):
+            raise InputError(
+                f"{name} encodes {' and '.join(entry['modalities'])} perturbations only", where="--encoders",
+                found=f"datasets of {' and '.join(sorted(kinds))} perturbations", hint=f"leave {name} out",
+            )  # fmt: skip
+
+
 def _fits(entry: Mapping[str, Any], dataset: Mapping[str, str]) -> bool:
     """Whether a model can be trained on a dataset: its kind of perturbation, and the file the model needs beside it."""
     needed = entry.get("needs")
@@ -295,6 +310,7 @@ def main(argv: Sequence[str]) -> None:
         saturation=tuple(_listed(options.saturation)),
     )
     datasets = samplesheet.read(options.samplesheet, options.assets / "schema_input.json")
+    check_usable(_listed(options.encoders), datasets, encoders["entries"])
     if unused := [name for name in own if name not in request.encoders]:
         raise InputError(f"'{unused[0]}' is not used", where="--vectors", hint=f"add {unused[0]} to --encoders")
     overrides = settings.read_overrides(options.model_settings, known)

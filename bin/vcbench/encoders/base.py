@@ -35,7 +35,7 @@ class Context:
     """What an encoder may know besides the requests: its settings and catalogue entry, device, seed and folders.
 
     `weights` is the folder of official or converted weights, or the folder above; `inputs` holds further inputs
-    (the alignments of ESM-MSA).
+    (the alignments of ESM-MSA, the file of gene sets): what the parameter named `inputs` in the entry holds.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Encoded:
-    """REF and ALT vectors of the requests, in their order.
+    """REF and ALT vectors of the requests that are not `skipped`, in their order.
 
     Attributes
     ----------
@@ -60,7 +60,10 @@ class Encoded:
     facts
         Provenance this encoder knows: any of the keys of `vcbench.encoders.provenance.MANDATORY`, and further ones.
     rows
-        Extra facts per request, written as columns of `obs`; strings, `;`-joined over several positions.
+        Extra facts per encoded request, written as columns of `obs`; strings, `;`-joined over several positions.
+    skipped
+        {key: reason} of requests that have no vector in this encoder, for which zeros would be wrong. Models of the
+        encoder neither train on them nor predict them (scored as `missing_pred`); a reason is one short line.
     """
 
     alt: np.ndarray
@@ -69,6 +72,7 @@ class Encoded:
     scopes: tuple[str, ...]
     facts: dict[str, Any] = field(default_factory=dict)
     rows: dict[str, list[str]] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
 
 
 class Encoder(Protocol):
@@ -77,7 +81,7 @@ class Encoder(Protocol):
     def __init__(self, context: Context) -> None: ...
 
     def encode(self, requests: Sequence[Request]) -> Encoded:
-        """Return one REF and one ALT vector per request; the result must not depend on the order of the requests."""
+        """Return one REF and one ALT vector per request that is not skipped, whatever the order of the requests."""
 
 
 def load(name: str, catalogue: Mapping[str, Any]) -> type[Encoder]:

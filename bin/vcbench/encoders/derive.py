@@ -156,6 +156,31 @@ def select(dataset: Dataset, vectors: ad.AnnData, facts: Mapping[str, Any], atla
     return Vectors(facts["encoder_id"], ref[:, kept], alt[:, kept], names, window, facts, control[kept])
 
 
+def encodable(dataset: Dataset, facts: Mapping[str, Any]) -> tuple[Dataset, dict[str, Any]]:
+    """Return a dataset without what its encoder declared to have no vector, and the facts with {perturbation: reason}.
+
+    Raises :class:`InputError` when nothing is left.
+    """
+    declared = facts.get("not_encoded", {})
+    pairs = [pair for pair in zip(dataset.rows, dataset.keys, strict=True) if pair[1] not in declared]
+    without = {
+        row["perturbation"]: declared[key]
+        for row, key in zip(dataset.rows, dataset.keys, strict=True)
+        if key in declared
+    }
+    if not pairs:
+        raise InputError(
+            f"encoder {facts['encoder_id']} has no vector for any perturbation of {dataset.id}",
+            where=f"dataset {dataset.id}", found=min(without.values()), hint="leave the encoder out",
+        )  # fmt: skip
+    if without:
+        log.warning("%s: no vector for %d of %d perturbations of %s: %s", facts["encoder_id"], len(without),
+                    len(dataset.rows), dataset.id, ", ".join(sorted(without)[:20]))  # fmt: skip
+    rows, keys = zip(*pairs, strict=True)
+    others = {name: value for name, value in facts.items() if name != "not_encoded"}
+    return replace(dataset, rows=rows, keys=keys), others | ({"not_encoded": without} if without else {})
+
+
 def wild_types_of(dataset: Dataset) -> list[str]:
     """Return the keys of the wild types of a dataset's proteins, sorted; none for genes."""
     return [] if dataset.is_gene else sorted({f"{key.split(':')[0]}:{WILD_TYPE}" for key in dataset.keys})
@@ -289,11 +314,12 @@ def main(argv: Sequence[str]) -> None:
                 write_all(atlas, select(dataset, source, facts, atlas), options.strategies, options.out_dir,
                           npz=options.export_npz, suffix=".atlas")  # fmt: skip
                 continue
-            vectors = select(dataset, source, facts)
-            write_all(dataset, vectors, options.strategies, options.out_dir, npz=options.export_npz)
+            part, own = encodable(dataset, facts)
+            vectors = select(part, source, own)
+            write_all(part, vectors, options.strategies, options.out_dir, npz=options.export_npz)
             if options.shuffled_base and base_of(dataset, options.shuffled_base) == vectors.encoder:
-                dealt, owners = shuffle(dataset, vectors, options.seed)
-                write_all(dataset, dealt, options.strategies, options.out_dir, owners, options.export_npz)
+                dealt, owners = shuffle(part, vectors, options.seed)
+                write_all(part, dealt, options.strategies, options.out_dir, owners, options.export_npz)
     if options.versions:
         options.versions.write_text(software(facts for _, facts in found.values()))
 

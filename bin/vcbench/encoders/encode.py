@@ -39,7 +39,9 @@ writes <encoder>.second.vectors.h5ad with the perturbations that no keys file na
 def encode(encoder: base.Encoder, requests: Sequence[Request]) -> base.Encoded:
     """Return the checked output of an encoder; raises :class:`ModelError` for a wrong shape, dtype or value."""
     result = encoder.encode(requests)
-    shape = (len(requests), len(result.columns))
+    if unknown := sorted(result.skipped.keys() - {request.key for request in requests}):
+        raise ModelError(f"skipped perturbations nobody asked for: {', '.join(unknown[:3])}")
+    shape = (len(requests) - len(result.skipped), len(result.columns))
     for name, matrix in (("ALT", result.alt), ("REF", result.ref)):
         if matrix.shape != shape or matrix.dtype != np.float32:
             raise ModelError(f"{name} is {matrix.dtype} {matrix.shape}, expected float32 {shape}")
@@ -103,7 +105,9 @@ def run(
     encoded = encode(cls(base.Context(name, entry, chosen, **context)), usable)
     sequences = [request.sequence_sha256 for request in usable if not request.is_gene]
     facts = provenance.build(name, entry, encoded.facts, sequences, chosen, context["seed"])
-    return to_anndata(usable, encoded), facts
+    if encoded.skipped:
+        facts["not_encoded"] = encoded.skipped
+    return to_anndata([request for request in usable if request.key not in encoded.skipped], encoded), facts
 
 
 def main(argv: Sequence[str]) -> None:
@@ -122,6 +126,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--msas", type=Path, metavar="DIR", help="folder of alignments, for encoders that read them (ESM-MSA)"
     )
+    parser.add_argument("--gene-sets", type=Path, metavar="GMT", help="gene sets, for the encoder gene_sets")
     parser.add_argument(
         "--known", nargs="*", default=[], type=Path, metavar="TXT", help="<encoder>.<shard>.keys.txt: not encoded again"
     )
@@ -141,10 +146,12 @@ def main(argv: Sequence[str]) -> None:
     options.device = resolve(options.device)
     chosen = read_settings(options.settings, entries["entries"], options.encoders)
     requests = collect(options.perturbations, options.proteins)
-    context = {"weights": options.weights, "inputs": options.msas, "device": options.device, "seed": options.seed}
+    context = {"weights": options.weights, "device": options.device, "seed": options.seed}
+    inputs = {"msas": options.msas, "gene_sets": options.gene_sets}
     written = 0
     for name in options.encoders:
-        result = run(name, requests, entries, chosen, context, shards.read_known(options.known, name))
+        own = context | {"inputs": inputs.get(entries["entries"][name].get("inputs"))}
+        result = run(name, requests, entries, chosen, own, shards.read_known(options.known, name))
         if result is not None:
             adata, facts = result
             options.out_dir.mkdir(parents=True, exist_ok=True)

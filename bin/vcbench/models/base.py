@@ -48,7 +48,8 @@ class Vectors:
 
     `matrix` is (perturbations, D) float32. :meth:`of` raises :class:`ModelError` for an id without a vector:
     nothing is ever replaced by zeros. `control` (D,) is the vector of unperturbed cells: zero unless the encoder or
-    the scaling of the vectors gives another one, so a model must not assume it.
+    the scaling of the vectors gives another one, so a model must not assume it. `absent` is {id: reason} of the
+    perturbations that have none because the encoder says so; models never see these.
     """
 
     ids: tuple[str, ...]
@@ -56,6 +57,7 @@ class Vectors:
     encoder: str
     strategy: str
     control: np.ndarray | None = None
+    absent: Mapping[str, str] = field(default_factory=dict, repr=False)
     _row: dict[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

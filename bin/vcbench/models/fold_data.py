@@ -175,7 +175,8 @@ def _perturbation(row: dict[str, str]) -> Perturbation:
 def read_vectors(path: Path, ids: Sequence[str]) -> Vectors:
     """Return the vectors of these perturbations from `<dataset>.<encoder>.<strategy>.h5ad`.
 
-    Ids without a vector are left out; asking :meth:`Vectors.of` for them is the error that names them.
+    Ids without a vector are left out; asking :meth:`Vectors.of` for them is the error that names them, unless the
+    encoder declared that they have none (`Vectors.absent`).
     Raises :class:`ModelError` for doubled rows, values that are not finite and a missing `control` row.
     """
     data = h5ad.read(path)
@@ -189,4 +190,6 @@ def read_vectors(path: Path, ids: Sequence[str]) -> Vectors:
     bad = [name for name, row in zip((*known, CONTROL), matrix, strict=True) if not np.isfinite(row).all()]
     if bad:
         raise ModelError(f"{path.name}: the vector of {', '.join(bad[:5])} is not finite")
-    return Vectors(known, matrix[:-1], encoder, strategy, matrix[-1])
+    declared = h5ad.provenance(data, path).get("not_encoded", {})
+    absent = {name: declared[name] for name in ids if name in declared and name not in known}
+    return Vectors(known, matrix[:-1], encoder, strategy, matrix[-1], absent)

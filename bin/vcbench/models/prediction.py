@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from vcbench.core import h5ad
 from vcbench.core.errors import ModelError
 from vcbench.core.status import Status
 from vcbench.core.units import Unit
-from vcbench.models import atlas, registry, task
+from vcbench.models import atlas, encodable, registry, task
 from vcbench.models.base import CELLS, PROFILE, Model, Prediction, PredictionRequest
 from vcbench.models.scaling import Scaling
 
@@ -132,7 +132,8 @@ def predict(job: task.Task) -> None:
         model = load(unit, folder, settings)
         vectors = job.vectors(unit, request.ids)
         scaling = Scaling.load(settings, folder, encoded=vectors is not None)
-        prediction = model.predict(replace(request, vectors=scaling.apply(vectors)), unit.seed, job.device)
+        possible = encodable.request(request, scaling.apply(vectors))
+        prediction = encodable.declared(model.predict(possible, unit.seed, job.device), vectors)
         check(prediction, request)
         status.facts["note"] = absences(prediction, request)
         write(unit, prediction, request, job.options.code, job.options.out_dir)

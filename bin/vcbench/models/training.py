@@ -11,7 +11,7 @@ from vcbench.core.errors import ModelError
 from vcbench.core.status import Status
 from vcbench.core.tables import write_tsv
 from vcbench.core.units import Unit
-from vcbench.models import registry, storage, task
+from vcbench.models import encodable, registry, storage, task
 from vcbench.models.scaling import Scaling
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ def train(job: task.Task) -> None:
         if key not in shared:
             shared[key] = source.training(*key)
         data = shared[key]
+        data = encodable.training(data, job.vectors(unit, [*data.train_ids, *data.valid_ids]))
         status.facts["n_train"] = len(data.train)
-        vectors = job.vectors(unit, [*data.train_ids, *data.valid_ids])
-        fit(unit, replace(data, vectors=vectors), job.settings[unit.model], job.device, job.options.out_dir)
+        fit(unit, data, job.settings[unit.model], job.device, job.options.out_dir)
 
     task.run(job, "train", work)

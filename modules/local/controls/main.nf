@@ -9,6 +9,7 @@ process CONTROLS_ENCODE {
     tuple val(meta), path(perturbations), path(proteins)
     val settings
     path assets, stageAs: 'assets/*'
+    path gene_sets, stageAs: 'gene_sets/*'
     val code
 
     output:
@@ -16,6 +17,7 @@ process CONTROLS_ENCODE {
 
     script:
     def args = task.ext.args ?: ''
+    def sets = gene_sets ? "--gene-sets ${gene_sets}" : ''
     def chosen = meta.encoders.findAll { name -> name in settings }.collect { name -> "\"${name}\": ${settings[name]}" }.join(', ')
     """
     # code ${code}
@@ -25,6 +27,7 @@ process CONTROLS_ENCODE {
         --proteins ${proteins} \\
         --settings '{${chosen}}' \\
         --assets assets \\
+        ${sets} \\
         ${args} \\
         --out-dir .
     """

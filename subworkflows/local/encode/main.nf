@@ -110,6 +110,7 @@ workflow ENCODE {
             .filter { meta, _tables, _files -> meta.encoders },
         ch_json.map { settings -> settings.subMap(controls) },
         assets,
+        'gene_sets' in controls ? file(params.gene_sets, checkIfExists: true) : [],
         controlsCode(controls),
     )
 

@@ -1,13 +1,18 @@
 //
-// Checks of --gene_sets and --fixed_sets before anything runs
+// Checks of --gene_sets and what needs it before anything runs
 //
 
-include { listed   } from './parameters'
-include { stopWith } from './parameters'
+include { catalogue } from './parameters'
+include { listed    } from './parameters'
+include { stopWith  } from './parameters'
 
 // Stop with one line for a file that is not there or holds no sets, and for a set that it does not hold
-def checkGeneSets() {
+def checkGeneSets(encoders) {
     if (!params.gene_sets) {
+        def needing = encoders.findAll { name -> catalogue('encoders').entries[name].inputs == 'gene_sets' }
+        if (needing) {
+            stopWith("--encoders ${needing.first()}: needs --gene_sets | give a GMT file (docs/encoders/${needing.first()}.md), or leave the encoder out")
+        }
         if (params.fixed_sets) {
             stopWith('--fixed_sets: needs --gene_sets | give the GMT file these sets are in')
         }

@@ -39,7 +39,7 @@ workflow PIPELINE_INITIALISATION {
     if (params.metrics) {
         listed('metrics', catalogue('metrics').on_request.keySet() as List)
     }
-    checkGeneSets()
+    checkGeneSets(chosenEncoders())
     checkVectors()
     checkPredictions()
     checkWeights('encoders', chosenEncoders())

@@ -51,6 +51,14 @@ def test_dataset_without_any_unit_is_an_error() -> None:
         plan.build([GENES], request(encoders=("physchem",)), MODELS, ENCODERS, {})
 
 
+def test_an_encoder_with_a_file_of_its_own_needs_a_dataset_that_it_can_encode() -> None:
+    entries = ENCODERS["entries"]
+    with pytest.raises(InputError, match=r"gene_sets encodes gene perturbations only.*datasets of variant"):
+        plan.check_usable(["onehot", "gene_sets"], [VARIANTS], entries)
+    plan.check_usable(["onehot", "gene_sets", "physchem"], [VARIANTS, GENES], entries)
+    plan.check_usable(["genes", "position_onehot"], [GENES], entries)
+
+
 def test_small_units_travel_together_big_ones_alone() -> None:
     rows = plan.build([VARIANTS], request(), MODELS, ENCODERS, {})
     tasks = {row["task"] for row in rows if row["class"] == "baseline"}

@@ -158,6 +158,33 @@ def test_derive_without_a_vector_fails(inputs, results, tmp_path, capsys):
     assert not list((tmp_path / "out").iterdir())
 
 
+def test_a_perturbation_that_cannot_be_encoded_is_declared_and_left_out(inputs, tmp_path):
+    """KLF1 is in no set: no vector of that name anywhere, one reason, and a plain gap is still an error."""
+    (tmp_path / "sets.gmt").write_text("A\t-\tCBL\nB\t-\tCNN1\tCBL\n")
+    table = str(inputs / "k562.perturbations.tsv")
+    arguments = ["--encoders", "gene_sets", "--perturbations", table, "--out-dir", str(tmp_path)]
+    with pytest.raises(InputError, match="gene sets needed"):
+        encode.main(arguments)
+    encode.main([*arguments, "--gene-sets", str(tmp_path / "sets.gmt")])
+    vectors = tmp_path / "gene_sets.vectors.h5ad"
+    derive.main(
+        ["--vectors", str(vectors), "--perturbations", table, "--strategies", "alt", "--out-dir", str(tmp_path)]
+    )
+    encoding = ad.read_h5ad(tmp_path / "k562.gene_sets.alt.h5ad")
+    assert sorted(encoding.obs_names) == ["CBL", "CBL+CNN1", "CNN1", "control"]
+    np.testing.assert_array_equal(encoding[["CBL", "CBL+CNN1", "CNN1", "control"]].X, [[1, 1], [1, 2], [0, 1], [0, 0]])
+    reason = "a perturbed gene is in no set of --gene_sets"
+    assert json.loads(encoding.uns["vcbench"])["not_encoded"] == {"KLF1": reason}
+
+    facts = {"encoder_id": "gene_sets", "not_encoded": {"gene:KLF1": reason}}
+    whole = derive.read_dataset(inputs / "k562.perturbations.tsv")
+    left, own = derive.encodable(whole, facts)
+    assert len(left.rows) == 3 and own["not_encoded"] == {"KLF1": reason}
+    assert derive.encodable(whole, {"encoder_id": "gene_sets"}) == (whole, {"encoder_id": "gene_sets"})
+    with pytest.raises(InputError, match="no vector for any perturbation of k562"):
+        derive.encodable(whole, facts | {"not_encoded": dict.fromkeys(whole.keys, reason)})
+
+
 @pytest.mark.parametrize("option", ["--perturbations", "--substitutions"])
 def test_two_tables_of_one_dataset(inputs, results, tmp_path, option):
     """The results of the second would overwrite those of the first."""

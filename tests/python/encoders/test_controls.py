@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import math
 
@@ -20,9 +21,9 @@ LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 def encode(catalogue):
     """Encode requests with a control encoder; seed and settings may be given."""
 
-    def run(name, requests, seed=0, **settings):
+    def run(name, requests, seed=0, inputs=None, **settings):
         cls = importlib.import_module(f"vcbench.encoders.{name}").ENCODER
-        return cls(Context(name, catalogue["entries"][name], settings, seed=seed)).encode(requests)
+        return cls(Context(name, catalogue["entries"][name], settings, inputs=inputs, seed=seed)).encode(requests)
 
     return run
 
@@ -48,6 +49,44 @@ def test_onehot_of_genes_adds_up(encode, request_of, protein):
     np.testing.assert_array_equal(encoded.alt[1], encoded.alt[0] + encoded.alt[2])
     assert not encoded.ref[:3].any()
     assert set(encoded.scopes[:20]) == {"variant"} and set(encoded.scopes[20:]) == {"used"}
+
+
+GMT = "CYCLE\tfrom a paper\tCDK1\tCBL\nEMPTY_HERE\t-\tTP53\tGATA1\nGROWTH\t-\tCBL\tKLF1\t\nALL\t-\tKLF1\tCBL\tCDK1\n"
+
+
+@pytest.fixture
+def gmt(tmp_path):
+    path = tmp_path / "sets.gmt"
+    path.write_text(GMT)
+    return path
+
+
+def test_gene_sets_by_hand(encode, request_of, gmt):
+    """Rows of sets with a perturbed gene, in the order of the file; doubles add up; a gene in no set has no vector."""
+    names = ("CBL", "CBL+KLF1", "KLF1", "CDK1", "XYZ9", "CBL+XYZ9")
+    encoded = encode("gene_sets", [request_of(name) for name in names], inputs=gmt)
+    assert encoded.columns == ("CYCLE", "GROWTH", "ALL") and set(encoded.scopes) == {"used"}
+    np.testing.assert_array_equal(encoded.alt, [[1, 1, 1], [1, 2, 2], [0, 1, 1], [1, 0, 1]])
+    assert encoded.alt.dtype == np.float32 and not encoded.ref.any() and encoded.ref.shape == (4, 3)
+    assert encoded.skipped == dict.fromkeys(
+        ("gene:XYZ9", "gene:CBL+XYZ9"), "a perturbed gene is in no set of --gene_sets"
+    )
+    assert encoded.facts["gene_sets"]["sha256"] == hashlib.sha256(GMT.encode()).hexdigest()
+    assert encoded.alt.any(axis=1).all()  # no perturbation looks like a control cell
+
+
+def test_gene_sets_do_not_depend_on_the_order_of_requests(encode, request_of, gmt):
+    names = ("KLF1", "CBL+KLF1", "CDK1")
+    first, second = (encode("gene_sets", [request_of(n) for n in order], inputs=gmt) for order in (names, names[::-1]))
+    assert first.columns == second.columns
+    np.testing.assert_array_equal(first.alt, second.alt[::-1])
+
+
+def test_gene_sets_that_fit_nothing(encode, request_of, gmt):
+    with pytest.raises(InputError, match=r"gene sets needed.*--gene-sets"):
+        encode("gene_sets", [request_of("CBL")])
+    with pytest.raises(InputError, match=r"no perturbed gene is in a gene set.*found cbl; expected gene symbols like"):
+        encode("gene_sets", [request_of("cbl")], inputs=gmt)
 
 
 def test_position_onehot(encode, request_of, protein):

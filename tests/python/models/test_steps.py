@@ -327,6 +327,41 @@ def test_a_perturbation_without_vector_fails_its_unit_by_name(screen, model):
     assert status(screen, other, "train")["state"] == "ok"
 
 
+@pytest.mark.parametrize("model", ["nearest", "linear", "sclambda"])
+def test_a_perturbation_that_its_encoder_cannot_encode_is_neither_trained_on_nor_predicted(screen, model):
+    """T~A1D (test) and T~A1C (training) are declared: the first is counted as absent, the second as never measured."""
+    reason = "a perturbed gene is in no set of --gene_sets"
+    unit, other = f"toy.variant.f1.{model}.random.alt.s0", f"toy.variant.f1.{model}.constant.alt.s0"
+    declared = {"T~A1D": reason, "T~A1C": reason}
+    kept = [row for row, name in enumerate(screen.ids) if name not in declared]
+    screen.write_vectors("random", [screen.ids[row] for row in kept], screen.vectors[kept], not_encoded=declared)
+    train(screen, [unit, other])
+    predict(screen, [unit, other])
+    assert status(screen, unit, "train")["n_train"] == status(screen, other, "train")["n_train"] - 1
+    found, every = (h5ad.read(screen.folder / "predictions" / f"{name}.predictions.h5ad") for name in (unit, other))
+    assert set(found.obs["perturbation"]) == set(TEST_1) - {"T~A1D"} and set(every.obs["perturbation"]) == set(TEST_1)
+    assert h5ad.provenance(found)["absent"] == {"T~A1D": reason}
+    assert status(screen, unit, "predict")["note"] == f"no prediction for 1 of 3 test perturbations: {reason} (1)"
+    assert not status(screen, other, "predict")["note"]
+    # its cells do not count either
+    before = model_files(screen)
+    label = (screen.data.obs["perturbation"] == "T~A1C").to_numpy()
+    screen.data.X = sp.csr_matrix(np.where(label[:, None], np.float32(7), screen.data.X.toarray()))
+    screen.write()
+    train(screen, [unit], out="again")
+    changed = {name for name, content in model_files(screen, "again").items() if content != before[name]}
+    assert not changed, changed
+
+
+def test_an_encoder_that_can_encode_no_training_perturbation_fails_its_unit(screen):
+    test = [row for row, name in enumerate(screen.ids) if name in TEST_1]
+    declared = dict.fromkeys((name for name in screen.ids if name not in TEST_1), "why")
+    screen.write_vectors("random", TEST_1, screen.vectors[test], not_encoded=declared)
+    unit, other = (f"toy.variant.f1.nearest.{name}.alt.s0" for name in ("random", "constant"))
+    train(screen, [unit, other])
+    assert "encoder random has no vector for any of" in status(screen, unit, "train")["reason"]
+
+
 def test_missing_or_broken_encodings_fail_their_unit(screen):
     units = [f"toy.variant.f1.nearest.{encoder}.alt.s0" for encoder in ("esm2_650m", "random", "constant")]
     screen.vectors[0, 0] = np.nan

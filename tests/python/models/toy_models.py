@@ -97,11 +97,11 @@ class Screen:
         """Write the cells."""
         h5ad.write(self.data.copy(), self.folder / "toy.h5ad", {"dataset": "toy"})
 
-    def write_vectors(self, encoder: str, ids: Sequence[str], matrix: np.ndarray) -> None:
-        """Write `toy.<encoder>.alt.h5ad` with the explicit control row."""
+    def write_vectors(self, encoder: str, ids: Sequence[str], matrix: np.ndarray, **facts: object) -> None:
+        """Write `toy.<encoder>.alt.h5ad` with the explicit control row and facts of the encoder."""
         matrix = np.vstack([matrix, np.zeros((1, matrix.shape[1]), np.float32)])
         data = ad.AnnData(matrix, obs=pd.DataFrame(index=[*ids, "control"]))
-        h5ad.write(data, self.folder / f"toy.{encoder}.alt.h5ad", {})
+        h5ad.write(data, self.folder / f"toy.{encoder}.alt.h5ad", facts)
 
     def arguments(self, units: Sequence[str], settings: str, out: str, *more: str) -> list[str]:
         """Return the command line of TRAIN or PREDICT."""
