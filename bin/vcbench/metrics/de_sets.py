@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vcbench.metrics import contract
+from vcbench.metrics import contract, recovery
 from vcbench.metrics.bundle import FoldTruth
 from vcbench.metrics.comparison import Comparison, Outcome, PredictedCells, flags, reasons
 
@@ -49,7 +49,7 @@ def _counts(comparison: Comparison, gene_set: str) -> tuple[np.ndarray, ...]:
 
 def _outcome(
     comparison: Comparison, gene_set: str, values: np.ndarray, *conditions: tuple[np.ndarray | bool, str],
-    none_called: bool = False, flag: np.ndarray | None = None,
+    none_called: bool = False,
 ) -> Outcome:  # fmt: skip
     """Return the outcome; a NaN that only the prediction explains is `no_de` where it calls nothing."""
     truth, cells = comparison.truth, comparison.predicted.cells
@@ -68,7 +68,7 @@ def _outcome(
             *conditions,
         ),
         np.zeros(k, dtype=bool),
-        flags(np.zeros(k, dtype=bool), "") if flag is None else flag,
+        flags(np.zeros(k, dtype=bool), ""),
         reason,
     )
 
@@ -137,12 +137,12 @@ def _overlap(comparison: Comparison, gene_set: str, most: int | None) -> Outcome
         if cells is None or not cells.testable[row]:
             continue
         for column, other in enumerate(others):
-            if n_true[other]:
+            if n_true[other] and k[other] < genes.size[other]:
                 index = genes.index[other]
                 best = index[np.argsort(-np.abs(cells.log2fc[row, index]), kind="stable")[: k[other]]]
                 values[row, column] = len(np.intersect1d(best, top[other])) / k[other]
-    short = flags(k < (most or 0), "n_lt_k")
-    return _outcome(comparison, gene_set, values, (n_true == 0, "no_de"), flag=short)
+    whole = (k >= genes.size, recovery.WHOLE_SET[most is None])
+    return _outcome(comparison, gene_set, values, (n_true == 0, "no_de"), whole)
 
 
 def overlap_k20_lfc(comparison: Comparison, gene_set: str) -> Outcome:

@@ -15,6 +15,8 @@ from vcbench.metrics.ranking import scores
 
 #: Fewest significant genes for an error relative to their changes.
 MIN_GENES_LFC = 10
+#: Differences of average precision and prevalence up to this are rounding.
+ROUNDING = 1e-12
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -163,7 +165,9 @@ def ap_de_lift(comparison: Comparison, gene_set: str) -> Outcome:
     outcome = ap_de(comparison, gene_set)
     with np.errstate(invalid="ignore", divide="ignore"):
         pi = prevalence(comparison.truth, "ap_de", gene_set)[comparison.pairs]
-        values = (outcome.values - pi) / (1 - pi)
+        gain = outcome.values - pi
+        # A mean of equal precisions misses the prevalence by its last bits: that is no lift.
+        values = np.where(np.abs(gain) <= ROUNDING, 0.0, gain) / (1 - pi)
     return Outcome(values, outcome.n_genes, outcome.truth_reason, outcome.constant_prediction, outcome.flag)
 
 
@@ -189,6 +193,10 @@ def auroc_de(comparison: Comparison, gene_set: str) -> Outcome:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Top lists
+
+
+#: Why a list of every gene of the set is none: the set has no more than k genes; every gene is significantly changed.
+WHOLE_SET = ("few_genes", "all_de")
 
 
 def _wanted(truth: FoldTruth, gene_set: str, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -218,7 +226,8 @@ def _overlap(comparison: Comparison, gene_set: str, name: str) -> Outcome:
     """Return the common share of the lists of the k largest |d_p| and |d_t|.
 
     Genes tied at the cut of a list share the places left: the overlap is what breaking ties at random, on each side by
-    itself, gives on average; so a constant prediction scores k/G.
+    itself, gives on average; so a constant prediction scores k/G. Lists of every gene of the set have all in common,
+    whatever was predicted: there the overlap is undefined.
     """
     truth = comparison.truth
     genes = truth.gene_set(gene_set)
@@ -230,7 +239,7 @@ def _overlap(comparison: Comparison, gene_set: str, name: str) -> Outcome:
         profile = truth.profile[:, axis]
         true = scores(profile - truth.control_a[axis], profile)
         for row, index in enumerate(genes.index):
-            if not (n_sig[row] and k[row]) or np.isnan(true[row]).any():
+            if not n_sig[row] or k[row] >= genes.size[row] or np.isnan(true[row]).any():
                 continue
             at = np.searchsorted(axis, index)
             removed = np.setdiff1d(np.arange(len(axis)), at) if len(at) < len(axis) else at[:0]
@@ -240,7 +249,6 @@ def _overlap(comparison: Comparison, gene_set: str, name: str) -> Outcome:
                 ends = ranking.without(called[at], above[at], called[removed])
                 values[tuple(pair)] = (ranking.membership(*ends, k[row]) * share).sum() / k[row]
     none = np.zeros(len(truth.ids), dtype=bool)
-    short = np.zeros(len(truth.ids), dtype=bool) if name == "nsig" else k < int(name.removeprefix("k"))
     return Outcome(
         values,
         genes.size,
@@ -249,9 +257,10 @@ def _overlap(comparison: Comparison, gene_set: str, name: str) -> Outcome:
             (truth.n_cells < contract.MIN_CELLS_DE, "few_cells"),
             (bool(np.isnan(truth.control_a).any()), "no_control"),
             (n_sig == 0, "no_de"),
+            (k >= genes.size, WHOLE_SET[name == "nsig"]),
         ),
         none,
-        flags(short, "n_lt_k"),
+        flags(none, ""),
     )
 
 

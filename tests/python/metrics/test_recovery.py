@@ -65,7 +65,7 @@ def test_no_change_scores_the_prevalence_of_each_variant(make_fold, compare, rng
     fold = make_fold(control + rng.normal(size=(5, 80)), control_b=control, control_a=control, positive=positive)
     comparison = compare(fold, np.tile(control, (5, 1)).astype(np.float32))
     np.testing.assert_allclose(recovery.ap_de(comparison, "expr_nt").values[:, 0], positive.mean(1), atol=1e-15)
-    np.testing.assert_allclose(recovery.ap_de_lift(comparison, "expr_nt").values, 0, atol=1e-15)
+    assert (recovery.ap_de_lift(comparison, "expr_nt").values == 0).all()  # and no 3e-18
     # So does a shift that is the same for every gene.
     shifted = compare(fold, np.tile(control + 0.3, (5, 1)).astype(np.float32))
     np.testing.assert_allclose(recovery.ap_de(shifted, "expr_nt").values[:, 0], positive.mean(1), atol=1e-15)
@@ -164,10 +164,15 @@ def test_short_and_empty_lists_are_said(make_fold, compare, rng):
     fold = make_fold(rng.normal(size=(2, 40)), significant=(np.array([], dtype=int), np.arange(5)))
     comparison = compare(fold, rng.normal(size=(2, 40)))
     outcome = recovery.overlap_k50(comparison, "expr")
-    assert outcome.truth_reason.tolist() == ["no_de", ""]
-    assert outcome.flag[1] == "n_lt_k"
-    assert outcome.values[1, 0] == 1  # all 40 genes are in both lists
-    assert recovery.overlap_nsig(comparison, "expr").flag[1] == ""
+    assert outcome.truth_reason.tolist() == ["no_de", "few_genes"]  # all 40 genes would be in both lists
+    assert np.isnan(outcome.values).all()
+    assert recovery.overlap_nsig(comparison, "expr").truth_reason.tolist() == ["no_de", ""]
+    assert not np.isnan(recovery.overlap_k20(comparison, "expr").values[1]).any()
+    all_changed = make_fold(rng.normal(size=(2, 20)), significant=(np.arange(20), np.arange(19)))
+    outcome = recovery.overlap_nsig(compare(all_changed, rng.normal(size=(2, 20))), "expr")
+    assert outcome.truth_reason.tolist() == ["all_de", ""]
+    assert np.isnan(outcome.values[:, 0]).tolist() == [True, False]
+    assert recovery.overlap_k20(compare(all_changed, rng.normal(size=(2, 20))), "expr").truth_reason[1] == "few_genes"
     assert recovery.lfc_nmae(comparison, "sig").truth_reason.tolist() == ["no_de", "few_genes"]
 
 
