@@ -94,7 +94,8 @@ def check_perturbations(found: Sequence[str], expected: Sequence[str], where: st
     missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
     for what, names in (("missing", missing), ("unexpected", extra)):
         if names and not allow_missing:
-            raise ModelError(f"{where}: {len(names)} {what} perturbations, first {', '.join(names[:3])}")
+            raise ModelError(f"{where}: {len(names)} {what} perturbations, first {', '.join(names[:3])} "
+                             "(--allow-missing scores the others and counts these)")  # fmt: skip
         if names:
             log.warning("%s: %d %s perturbations, first %s", where, len(names), what, names[0])
 

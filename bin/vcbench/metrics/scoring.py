@@ -285,13 +285,19 @@ def _add_ratio(
     top, bottom = (values[name, gene_set][-1][:, 0] for name in (metric.numerator, metric.denominator))
     both = ~np.isnan(top) & ~np.isnan(bottom)
     total = float(bottom[both].sum())
-    status = contract.OK if both.any() else "missing_pred" if (comparison.predicted.n_cells == 0).any() else "few_cells"
+    absent = comparison.predicted.n_cells == 0
+    status = contract.OK if both.any() else "missing_pred" if absent.any() else "few_cells"
     if both.any() and total <= 0:
         status = "no_de"
+    # as over folds: the value stands, over fewer perturbations than the truth allows
+    value = float(top[both].sum()) / total if status == contract.OK else np.nan
+    allowed = (fold.n_cells >= contract.MIN_CELLS_PROFILE) & ~np.isnan(delta.effect(fold, gene_set))
+    if status == contract.OK and (allowed & absent).any():
+        status = "missing_pred"
     n_genes = len(fold.gene_set(gene_set).index[0]) if fold.ids else 0
     rows.add(
         fold.fold, "", metric.id, gene_set,
-        float(top[both].sum()) / total if status == contract.OK else np.nan, n_genes, int(fold.n_cells[both].sum()),
+        value, n_genes, int(fold.n_cells[both].sum()),
         int(comparison.predicted.n_cells[both].sum()), status, int(both.sum()),
     )  # fmt: skip
 
@@ -351,6 +357,9 @@ def _add_over_folds(
     cells_true = sum(int(fold.n_cells[both].sum()) for fold, both in zip(folds, present, strict=True))
     cells_pred = sum(int(predictions[f.fold].n_cells[both].sum()) for f, both in zip(folds, present, strict=True))
     expected = _expected(bundle, name, gene_set)
+    if len(names) < expected and result.status in contract.TRUTH_REASONS:
+        # Too little is left of a truth that had enough: the predictions are why.
+        result = replace(result, status=_blame(bundle, metric, name, gene_set, result.status))
     status = result.status
     if status == contract.OK and len(names) < expected:
         status = "missing_pred"  # the value stands, over fewer perturbations
@@ -406,6 +415,18 @@ def _why_not(metric: Metric, fold: FoldTruth, k: int) -> str:
     return "few_cells"
 
 
+def _blame(bundle: TruthBundle, metric: Metric, name: str, gene_set: str, status: str) -> str:
+    """Return `status`, a reason of the truth, where all perturbations of it give that too; else ``missing_pred``."""
+    true, number = [], []
+    for fold in bundle.folds:
+        of_truth = _features(name, fold, train_mean_prediction(fold), gene_set, bundle.eligible)[0]
+        true.append(of_truth[_usable(fold, of_truth)])
+        number.append(np.full(len(true[-1]), fold.fold))
+    whole = np.concatenate(true)
+    of_all = function_of(metric)(whole, whole, np.concatenate(number), terms=False)
+    return status if of_all.status == status else "missing_pred"
+
+
 def _expected(bundle: TruthBundle, name: str, gene_set: str) -> int:
     """Return the number of perturbations the truth allows in a metric over perturbations."""
     return sum(
@@ -429,8 +450,9 @@ def _add_combined(
     known = ~np.isnan(parts[:, 0]).any(axis=1)
     value = function(parts[:, 0], baseline)
     status = contract.OK if not np.isnan(value) else "no_cells" if (n_pred > 0).any() else "missing_pred"
+    partly = status == contract.OK and ((n_pred == 0) & (n_true >= contract.MIN_CELLS_PROFILE)).any()
     rows.add(contract.ALL_FOLDS, "", metric.id, gene_set, value, n_genes, int(n_true[known].sum()),
-             int(n_pred[known].sum()), status, int(known.sum()), len(folds))  # fmt: skip
+             int(n_pred[known].sum()), "missing_pred" if partly else status, int(known.sum()), len(folds))  # fmt: skip
     k = len(names)
     for row, (fold, name) in enumerate(names):
         left = np.arange(k) != row

@@ -269,6 +269,7 @@ def build(
         linear_all = linear_moments.total[n_tests:].sum(axis=0) / max(int(control.sum()), 1)
         log2fc_all = de.log2_fold_change(linear, linear_all, cells.target_sum)
     truths, de_rows = [], []
+    sets = on_axis(gene_sets or {}, position)
     for roles in sorted(folds, key=lambda roles: roles.fold):
         ids = tuple(sorted(roles.test))
         at, train = np.array([row[name] for name in ids], dtype=int), [row[name] for name in sorted(roles.train)]
@@ -326,7 +327,7 @@ def build(
             significant_first=tuple(significant_first),
             duplicate_alpha=_alpha(p_half[:, of], tested),
             quarter=quarter.mean[of],
-            sets=on_axis(gene_sets or {}, position),
+            sets=sets,
             cell_mean=every[at].pooled().mean[0],
         )
         if bench_compat_list:

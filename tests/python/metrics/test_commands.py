@@ -262,11 +262,12 @@ def test_weights_come_from_other_cells_when_there_are_enough(world, truth, tmp_p
     assert (fold.weight_profile[row] != fold.profile[row]).any()
 
 
-def test_truth_and_de_table_must_belong_together(world, truth_files, tmp_path):
+def test_truth_and_de_table_must_belong_together(world, truth_files, tmp_path, caplog):
     cells = world.cells.copy()
     cells.X = cells.X * np.float32(1.1)
     h5ad.write(cells, tmp_path / "other.h5ad", {"target_sum": 300.0})
     other = world.truth(tmp_path / "truth", dataset=tmp_path / "other.h5ad")
+    assert caplog.text.count("1 of 3 gene sets have fewer than 3 genes on the axis") == 1  # not once per fold
     with pytest.raises(InputError, match="made from another truth"):
         bundle.read(truth_files[0], other[1])
 
@@ -347,6 +348,12 @@ def test_gene_wise_metrics_run_over_folds(world, truth_files, predictions, score
     row = short[(short.model == "sclambda") & (short.metric == "gw_nmse")]
     assert row[["n_perturbations", "n_folds", "status"]].to_numpy().tolist() == [[8, 2, "missing_pred"]]
     assert row.value.notna().all()
+    world.score(truth_files, two[:1], tmp_path / "one.scores.parquet")
+    found = read_scores(tmp_path / "one.scores.parquet")
+    few = found[(found.model == "sclambda") & found.metric.isin(["gw_nmse", "gw_pearson_wf"])]
+    # of 12 perturbations the truth allows, 4 were predicted: that leaves too few, and it is not the truth's doing
+    assert few[["n_perturbations", "status"]].to_numpy().tolist() == [[4, "missing_pred"]] * 2
+    assert few.value.isna().all()
 
 
 def test_null_of_a_useful_model_has_no_skill(scored):
@@ -403,7 +410,7 @@ def test_cells_are_averaged_and_their_noise_is_credited(world, truth_files, trut
 def test_wrong_predictions_fail_alone_and_are_recorded(world, truth_files, truth, predictions, tmp_path):
     fold = truth.folds[0]
     wrong = {
-        unit(1, "a"): (fold.ids[:-1], fold.profile[:-1], GENES, "1 missing perturbations"),
+        unit(1, "a"): (fold.ids[:-1], fold.profile[:-1], GENES, "(--allow-missing scores the others and counts these)"),
         unit(1, "b"): ((*fold.ids, "TP53~W1C"), np.vstack([fold.profile, fold.profile[:1]]), GENES, "unexpected"),
         unit(1, "c"): (fold.ids, np.where(np.arange(G) == 3, np.nan, fold.profile), GENES, "not finite"),
         unit(1, "d"): (fold.ids, fold.profile[:, 1:], GENES[1:], "1 of 150 genes are missing"),

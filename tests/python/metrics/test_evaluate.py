@@ -230,6 +230,8 @@ def test_missing_and_extra_perturbations_are_counted(files, parts, base, tmp_pat
     assert "--allow-missing" in str(error.value)
     found = summary(run(files, tmp_path / "out", "--allow-missing", predictions=path)).loc["dpearson_pm", "expr_nt"]
     assert (found.n, found.status) == (9, "missing_pred:1")
+    ratio = summary(tmp_path / "out").loc["nmse_ctrl", "expr_nt"]
+    assert (ratio.n, ratio.status) == (9, "missing_pred")  # the value stands, over the others
     assert summary(base).loc["dpearson_pm", "expr_nt"].n == 10
     record = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert (record["missing_perturbations"], record["extra_perturbations"]) == ([TEST[3]], ["TP53~W999C"])
