@@ -57,7 +57,7 @@ def rows(
 ) -> list[dict[str, Any]]:
     """Return one row per combination, headline metric and point, smallest training set first.
 
-    Values are with undefined predictions at no skill, so that a model gains nothing by failing on a small training set.
+    Values are with undefined and missing predictions at no skill: all sizes are compared on the same perturbations.
     `gain_to_all` is the paired difference of everything to this point, positive where training on more is better; the
     baseline is the best simple one trained on everything (`negative` names models and encoders that cannot be).
     """

@@ -23,7 +23,9 @@ averaged within a perturbation first.
 
 - **Undefined is empty, never 0.** `value` is the mean over perturbations for which the metric is defined; `n`, `n_nan` and
   `reasons` say how many are not and why. `value_imputed` gives undefined predictions (`const_pred`, `missing_pred`) the
-  no-skill value, so that a model gains nothing by not answering. Perturbations that the measurement excludes
+  no-skill value, so that all models are compared on the same perturbations. Where no skill is better than a model's own score, the model
+  gains by not answering, and a metric over perturbations of which too few are predicted is at no skill as a whole:
+  `n_missing_pred` counts missing predictions, and the report marks them. Perturbations that the measurement excludes
   (`few_cells`, `no_de`, ...) are excluded for every model alike.
 - **Compare with the ceiling, the null and the baselines**, not with 1. `ceiling` is what a replicate measurement of half the
   cells reaches (`tech_duplicate`: {contract.N_HALF_SPLITS} random halvings, both ways), `ceiling_full` what a full-size replicate would (Spearman-Brown for

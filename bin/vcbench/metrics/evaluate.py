@@ -47,6 +47,7 @@ SUMMARY = (
     "metric", "gene_set", "value", "n", "status", "ci_low", "ci_high", *BASELINES, contract.TECH_DUPLICATE,
     contract.FULL_VS_FULL, "null_mean", "null_low", "null_high", "best_baseline", "difference", "difference_low",
     "difference_high", "p", "p_holm", "verdict", "discriminates", "metric_status", "direction", "title",
+    "n_missing_pred",
 )  # fmt: skip
 
 EPILOG = """Example:
@@ -258,7 +259,8 @@ def tests_of(scored: Any, cluster_of: Mapping[str, str], options: Any) -> dict[t
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for row in tables["leaderboard"]:
         if row["model"] == OWN:
-            kept = {key: row[key] for key in ("ci_low", "ci_high", "discriminates", "metric_status")}
+            kept = {key: row[key] for key in ("ci_low", "ci_high", "discriminates", "metric_status",
+                                               "n_missing_pred")}  # fmt: skip
             found[row["metric"], row["gene_set"]] = {**kept, contract.FULL_VS_FULL: row["ceiling_full"]}
     for row in tables["contrasts"]:
         if row["model"] == OWN and row["reference"] == aggregate.BEST_BASELINE:
@@ -298,7 +300,8 @@ def summary(
         result.append({
             "metric": metric.id, "gene_set": name, "value": tidy(value), "n": n, "status": status, **references,
             "null_mean": tidy(np.mean(null)) if null else np.nan, "null_low": tidy(low), "null_high": tidy(high),
-            **empty, "best_baseline": "", "verdict": "", "discriminates": "", "metric_status": "", **tests.get(key, {}),
+            **empty, "best_baseline": "", "verdict": "", "discriminates": "", "metric_status": "", "n_missing_pred": "",
+            **tests.get(key, {}),
             "direction": metric.direction, "title": metric.title,
         })  # fmt: skip
     return result
@@ -335,7 +338,10 @@ def headline(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Metric]) -
         metric = metrics[row["metric"]]
         if row["gene_set"] in metric.headline and not metric.compat:
             numbers = ["-" if np.isnan(row[name]) else f"{row[name]:.3g}" for name in columns]
-            lines.append([row["metric"], row["gene_set"], row["direction"], *numbers, row["verdict"] or "-"])
+            missing = f" ({row['n_missing_pred']} not predicted: no skill)" if row["n_missing_pred"] else ""
+            lines.append(
+                [row["metric"], row["gene_set"], row["direction"], *numbers, (row["verdict"] or "-") + missing]
+            )
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
                      for line in lines)  # fmt: skip

@@ -14,6 +14,12 @@ from vcbench.report.text import count, escape, interval, number, p_value
 #: Rows shown before the rest folds away; the best of each model is always shown.
 SHOWN = 30
 
+#: What stands behind the mark of missing predictions.
+NOT_ANSWERED = (
+    "Missing predictions count as no skill. Where that is better than what the configuration would have scored on "
+    "them, it gains by not answering; a verdict of better rests on them, too."
+)
+
 LEGEND = """<p class="vcb-legend">
 <span><i class="vcb-key vcb-model"></i>model</span>
 <span><i class="vcb-key vcb-control"></i>model on a control input (random, one-hot, ...)</span>
@@ -192,6 +198,8 @@ def _badges(panel: Panel, configuration: Configuration) -> str:
     score = panel.score(configuration, panel.primary)
     if score and math.isfinite(score.shown) and score.incomplete:
         badges.append((f"{score.n:.0f} of {score.n_expected:.0f} perturbations", "Some are missing or undefined"))
+    if score and math.isfinite(score.shown) and score.n_missing:
+        badges.append((f"{score.n_missing} not predicted: may gain by not answering", NOT_ANSWERED))
     failed = sum(n for state, n in panel.states[configuration].items() if state != "ok")
     if failed:
         badges.append((f"{failed} of {panel.states[configuration].total()} units without result", "See What failed"))
@@ -207,6 +215,8 @@ def _gain(panel: Panel, configuration: Configuration, places: int) -> str:
         return ""
     css = {"better": "vcb-good", "worse": "vcb-bad"}.get(contrast.verdict, "")
     tip = contrast.verdict
+    if contrast.n_missing:
+        tip += f", with {count(contrast.n_missing, 'missing prediction')} at no skill"
     if math.isfinite(contrast.detectable):
         tip += f"; a true difference of {number(contrast.detectable, places)} would be found four times out of five"
     return (

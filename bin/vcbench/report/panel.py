@@ -35,6 +35,7 @@ class Score:
     imputed: float
     reasons: str
     method: str
+    n_missing: int
 
     @property
     def as_no_skill(self) -> bool:
@@ -76,6 +77,7 @@ class Contrast:
     n_clusters: float
     fold_low: float
     fold_high: float
+    n_missing: int
 
 
 @dataclass(frozen=True)
@@ -233,6 +235,7 @@ def _score(row: Row, impute: bool) -> Score:
         imputed=parse(row.get("value_imputed")) if impute else math.nan,
         reasons=row.get("reasons", ""),
         method=row.get("interval", ""),
+        n_missing=int(row.get("n_missing_pred") or 0) if impute else 0,
     )
 
 
@@ -253,4 +256,5 @@ def _contrast(row: Row, metric: Metric) -> Contrast:
         n_clusters=parse(row.get("n_clusters")),
         fold_low=parse(row.get("fold_ci_low")),
         fold_high=parse(row.get("fold_ci_high")),
+        n_missing=int(row.get("n_missing_pred") or 0),
     )

@@ -35,8 +35,9 @@ def section(inputs: Inputs, panels: list[Panel], css: str) -> Section:
 The <b>best baseline</b> is the best of the simple rules (nearest neighbours, linear regression, averages); the
 <b>ceiling</b> is what one half of the measured cells scores when it “predicts” the other half. A model “beats” the
 baseline when the paired difference over perturbations stays significant (corrected p &lt; 0.05, Holm over all
-configurations of the dataset and split). A prediction that is missing or undefined counts as no skill. The lead of the
-best of many configurations is a little too large, because it was picked on the data that are shown.</p>"""
+configurations of the dataset and split). A prediction that is missing or undefined counts as no skill, which may be
+better than its score would have been: configurations with missing predictions are marked in the leaderboard. The lead
+of the best of many configurations is a little too large, because it was picked on the data that are shown.</p>"""
     return Section(id="vcb_result", module=MODULE, module_title=TITLE, title=TITLE, plot="html", data=html)
 
 
@@ -51,9 +52,12 @@ def headline(panels: list[Panel]) -> str:
         return f'<p class="vcb-headline">No model beats the best simple baseline in any of {where}.</p>'
     models = sorted({panel.names.model(item.configuration.model) for panel in won for item in panel.winners()})
     verb = "beats" if len(models) == 1 else "beat"
+    partly = sorted({panel.names.model(item.configuration.model) for panel in won for item in panel.winners()
+                     if item.n_missing})  # fmt: skip
+    mind = f" With missing predictions, which may be a gain: {escape(listing(partly, 4))}." if partly else ""
     return (
         f'<p class="vcb-headline">{escape(listing(models, 4))} {verb} the best simple baseline in '
-        f"{len(won)} of {where}.</p>"
+        f"{len(won)} of {where}.{mind}</p>"
     )
 
 

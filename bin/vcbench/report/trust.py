@@ -279,7 +279,7 @@ def _predicted(panel: Panel, inputs: Inputs) -> Check:
         )
     answer += (
         f"{count(partly, 'other configuration' if not whole else 'configuration')} of {len(scored)} miss some, "
-        "which counts as no skill."
+        "which counts as no skill: where predictions are missing, that may be a gain."
         if partly - (not whole) > 0
         else "No other configuration misses any."
     )

@@ -55,6 +55,19 @@ def _no_winner(panel: Panel) -> str:
     return f"<h4>No model beats the best simple baseline</h4><p>{text}</p>"
 
 
+def unanswered(panel: Panel, winners: list[Contrast]) -> str:
+    """Return a warning about winners with missing predictions, whose lead may come from them; empty without one."""
+    partly = [item for item in winners if item.n_missing]
+    if not partly:
+        return ""
+    named = "; ".join(f"{_name(panel, item)}: {item.n_missing} of {item.n:.0f}" for item in partly[:3])
+    more = f" and {len(partly) - 3} more" if len(partly) > 3 else ""
+    return (
+        f" <b>Mind:</b> missing predictions ({named}{more}) count as no skill, which may be better than what these "
+        "configurations would have scored: they may gain by not answering."
+    )
+
+
 def _winners(panel: Panel) -> str:
     winners, names = panel.winners(), panel.names
     best = winners[0]
@@ -65,6 +78,7 @@ def _winners(panel: Panel) -> str:
     if score and score.incomplete:
         text += f" It has results for {score.n:.0f} of {score.n_expected:.0f} perturbations only."
     text += f" {len(winners)} of {count(len(panel.competitors()), 'configuration')} beat it."
+    text += unanswered(panel, winners)
     control = [item for item in winners if names.is_control_input(item.configuration)]
     if control:
         gain = number(control[0].difference, panel.places(), signed=True)

@@ -18,7 +18,7 @@ CONTRASTS = (
     "dataset", "split", "metric", "gene_set", "model", "encoder", "strategy", "reference_model", "reference_encoder",
     "reference_strategy", "difference", "ci_low", "ci_high", "p", "p_holm", "n", "detectable", "reference", "verdict",
     "interval", "n_clusters", "median_difference", "superiority", "p_signed_rank", "n_zero", "sd_difference",
-    "p_bh", "fold_ci_low", "fold_ci_high", "n_references",
+    "p_bh", "fold_ci_low", "fold_ci_high", "n_references", "n_missing_pred",
 )  # fmt: skip
 
 #: Kinds of reference; each is a family of its own for Holm's correction within metric, dataset and split. The third is
@@ -134,14 +134,15 @@ def _family(
         "median_difference": row_statistic(scaled, np.median), "superiority": contrasts.superiority(scaled),
         "sd_difference": row_statistic(scaled, standard_deviation, 2),
     }  # fmt: skip
-    known = (~np.isnan(differences)).sum(1)
+    compared = ~np.isnan(differences)
+    known, missing = compared.sum(1), (compared & series.missing[members]).sum(1)
     found = []
     for i, m in enumerate(members):
         row = {
             "dataset": panel.dataset, "split": panel.split, "metric": metric.id, "gene_set": gene_set,
             **named(panel.plan[m].of), **named(panel.plan[against[i]].of, "reference_"), "n": int(known[i]),
             "reference": kind, "interval": ci.method[i], "n_zero": int(zeros[i]), "n_clusters": int(ci.n_clusters[i]),
-            "n_references": references[m][1],
+            "n_references": references[m][1], "n_missing_pred": int(missing[i]),
             **tidied(numbers, i),
         }  # fmt: skip
         row["verdict"] = verdict(row, metric)

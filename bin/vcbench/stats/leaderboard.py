@@ -19,6 +19,7 @@ LEADERBOARD = (
     "n_expected", "value_imputed", "median", "sd", "n_nan", "reasons", "null_mean", "null_low", "null_high", "ceiling",
     "ceiling_full", "interval", "n_clusters", "n_seeds", "seed_sd", "units_ok", "units_planned",
     "scaled", "discriminates", "ceiling_noise_free", "of_ceiling", "corrected", "drf", "metric_status",
+    "n_missing_pred",
 )  # fmt: skip
 
 
@@ -79,7 +80,7 @@ def rows(
             "reasons": ";".join(f"{name}:{count}" for name, count in sorted(series.reasons[m].items())),
             "interval": ci.method[m], "n_clusters": int(ci.n_clusters[m]), "n_seeds": len(planned.seeds),
             "units_ok": planned.units_ok, "units_planned": planned.units, "discriminates": beside.discriminates,
-            "metric_status": limits.status, **tidied(numbers, m),
+            "metric_status": limits.status, "n_missing_pred": int(series.missing[m].sum()), **tidied(numbers, m),
         }
         for m, planned in enumerate(panel.plan)
     ]  # fmt: skip

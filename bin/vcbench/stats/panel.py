@@ -46,7 +46,9 @@ class Series:
     value. NaN marks absent perturbations. The `imputed_*` arrays hold the no-skill value where the prediction is
     missing or undefined; perturbations that the truth excludes stay NaN in every combination alike. `reasons` counts
     per combination why values are absent, `seed_values` (M, S) are the values of each seed, `no_prediction` (M, K)
-    marks perturbations for which no seed predicted anything; a prediction of undefined score is none of them.
+    marks perturbations for which no seed predicted anything; a prediction of undefined score is none of them. `missing`
+    (M, K) marks those that a seed did not predict and that take the no-skill value for it: where that value is better
+    than what the configuration would have scored, it gains by not answering.
     """
 
     numerator: np.ndarray
@@ -56,6 +58,7 @@ class Series:
     reasons: tuple[Counter, ...]
     seed_values: np.ndarray
     no_prediction: np.ndarray
+    missing: np.ndarray
 
     @cached_property
     def value(self) -> np.ndarray:
@@ -152,6 +155,7 @@ class Panel:
             imputed = np.where(usable, np.where(absent, baseline, imputed_values), np.nan)
             imputed_weight = np.where(np.isnan(imputed), np.nan, 1.0)
             denominator = np.where(absent, np.nan, 1.0)
+        unanswered = np.isin(status, self._missing)
         parts = [values, denominator, imputed, imputed_weight]
         # A combination with fewer seeds than another has no opinion about the others.
         parts = [np.where(planned[..., None], part, np.nan) for part in parts]
@@ -159,7 +163,8 @@ class Panel:
             *(_mean_of_known(part) for part in parts),
             self._reasons(status, excluded, absent & expected & planned[..., None]),
             ratio(parts[0], parts[1]).T,
-            (np.isin(status, self._missing) | ~planned[..., None]).all(0),
+            (unanswered | ~planned[..., None]).all(0),
+            (unanswered & planned[..., None] & usable).any(0),
         )
 
     def _recentred(

@@ -22,7 +22,7 @@ SELECTION = (
     "dataset", "split", "metric", "gene_set", "model", "value", "ci_low", "ci_high", "interval", "n", "n_clusters",
     "n_configurations", "chosen", "naive", "naive_encoder", "naive_strategy", "optimism", "reference_model",
     "reference_encoder", "reference_strategy", "difference", "difference_low", "difference_high", "p", "p_holm",
-    "verdict", "status",
+    "verdict", "status", "n_missing_pred",
 )  # fmt: skip
 
 
@@ -74,7 +74,7 @@ def rows(panel: Panel, metric: Metric, gene_set: str, series: Series, negative: 
     simple = baselines(panel.plan, series.imputed, negative)
     reference = best(metric, panel.plan, series.imputed, simple)
     own = np.zeros(len(models), dtype=bool)  # the reference itself, found again: no contrast
-    texts, naive, statuses = [], np.full(len(models), np.nan), []
+    texts, naive, statuses, missing = [], np.full(len(models), np.nan), [], []
     of_naive: list[tuple[str, str, str]] = []
     for i, model in enumerate(models):
         members = [m for m in candidates[model] if panel.scored[m]]
@@ -95,6 +95,11 @@ def rows(panel: Panel, metric: Metric, gene_set: str, series: Series, negative: 
         at = int(np.nanargmax(values if higher else -values)) if known else -1
         naive[i] = values[at] if known else np.nan
         of_naive.append(panel.plan[members[at]].of if known else (model, "", ""))
+        unanswered = [
+            int(series.missing[members[row], panel.folds == fold].sum()) for fold, row in found.items()
+            if status == "ok" and row is not None
+        ]  # fmt: skip
+        missing.append(sum(unanswered))
         texts.append(_text(panel, members, found) if status == "ok" else "")
         own[i] = status == "ok" and all(row is not None and members[row] == reference for row in found.values())
         statuses.append(status)
@@ -114,7 +119,8 @@ def rows(panel: Panel, metric: Metric, gene_set: str, series: Series, negative: 
             "dataset": panel.dataset, "split": panel.split, "metric": metric.id, "gene_set": gene_set, "model": model,
             "interval": ci.method[i], "n": int((~np.isnan(top[i])).sum()), "n_clusters": int(ci.n_clusters[i]),
             "n_configurations": len(candidates[model]), "chosen": texts[i], "naive_encoder": of_naive[i][1],
-            "naive_strategy": of_naive[i][2], "status": statuses[i], **names, **tidied(numbers, i),
+            "naive_strategy": of_naive[i][2], "status": statuses[i], "n_missing_pred": missing[i],
+            **names, **tidied(numbers, i),
         }  # fmt: skip
         row["verdict"] = verdict({**row, "n_references": len(simple)}, metric)
         result.append(row)

@@ -217,7 +217,7 @@ def test_variants_of_one_residue_are_one_cluster():
 # Missing and extra perturbations
 
 
-def test_missing_and_extra_perturbations_are_counted(files, parts, base, tmp_path):
+def test_missing_and_extra_perturbations_are_counted(files, parts, base, tmp_path, capsys):
     x, labels = parts["predictions"]
     labels = np.where(labels == TEST[3], "TP53~W999C", labels)
     path = tmp_path / "mine.h5ad"
@@ -232,6 +232,8 @@ def test_missing_and_extra_perturbations_are_counted(files, parts, base, tmp_pat
     assert (found.n, found.status) == (9, "missing_pred:1")
     ratio = summary(tmp_path / "out").loc["nmse_ctrl", "expr_nt"]
     assert (ratio.n, ratio.status) == (9, "missing_pred")  # the value stands, over the others
+    assert (ratio.n_missing_pred, found.n_missing_pred) == (1, 1)
+    assert "(1 not predicted: no skill)" in capsys.readouterr().out
     assert summary(base).loc["dpearson_pm", "expr_nt"].n == 10
     record = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert (record["missing_perturbations"], record["extra_perturbations"]) == ([TEST[3]], ["TP53~W999C"])

@@ -225,6 +225,7 @@ class Run:
                         "median": np.median(values) if n else np.nan,
                         "sd": values.std(ddof=1) if n > 1 else np.nan,
                         "n_nan": usable - n,
+                        "n_missing_pred": usable - (len(found) if found is not None else 0),
                         "reasons": "" if n else f"const_pred:{usable}" if found is not None else "missing_pred",
                         "null_mean": 0.01 if n else np.nan,
                         "null_low": -0.03 if n else np.nan,

@@ -84,7 +84,23 @@ def test_missing_fold_is_shown_as_incomplete(report):
     board = report.section("tp53_screen_variant_leaderboard")["data"]
     row = next(part for part in board.split('<div class="vcb-row">') if "scLAMBDA · Physico-chemical · alt" in part)
     assert "40 of 60 perturbations" in row
+    assert "20 not predicted: may gain by not answering" in row
+    assert "not predicted" not in next(part for part in board.split('<div class="vcb-row">') if "Nearest" in part)
     assert "1 of 3 units without result" in row
+
+
+def test_a_lead_with_missing_predictions_is_said(make_report):
+    def missing(folder: Path) -> None:
+        path = folder / "tables" / "contrasts.tsv"
+        table = pd.read_csv(path, sep="\t", keep_default_na=False)
+        table["n_missing_pred"] = (table["model"] == "sclambda") * 7
+        table.to_csv(path, sep="\t", index=False)
+
+    run = Run(**ONE, models=("train_mean", "nearest", "sclambda"), advantage={"tp53_screen": 0.4})
+    summary = make_report(run, missing).section("vcb_result")["data"]
+    assert "beats the best simple baseline in 1 of 1 comparison" in summary
+    assert "With missing predictions, which may be a gain: scLAMBDA." in summary
+    assert re.search(r"missing predictions \(scLAMBDA[^)]*: 7 of 60.*they may gain by not answering", summary)
 
 
 def test_gene_data_need_no_severity_and_no_position(make_report):

@@ -21,7 +21,7 @@ PEARSON, MSE, NMSE = METRICS["dpearson_pm"], METRICS["mse"], METRICS["nmse_ctrl"
 def series(values, weight=1.0):
     values = np.atleast_2d(np.asarray(values, dtype=float))
     ones = np.where(np.isnan(values), np.nan, weight)
-    return Series(values, ones, values, ones, (Counter(),), values.mean(1, keepdims=True), np.isnan(values))
+    return Series(values, ones, values, ones, (Counter(),), values.mean(1, keepdims=True), *[np.isnan(values)] * 2)
 
 
 def panel(k, n=400):

@@ -75,6 +75,36 @@ def test_control_inputs_are_the_same_model_on_its_best_control_encoder():
     assert mine["model", "plm", "alt"]["verdict"] == "unresolved"
 
 
+def test_a_verdict_with_missing_predictions_says_so():
+    """A model below no skill (0 here) gains by leaving out its worst perturbations: allowed, but counted and said."""
+    values = values_of(np.random.default_rng(4), train_mean__none=-0.6, nearest__plm=-0.4, model__plm=-0.35)
+    of = ("model", "plm", "alt")
+    worst = np.argsort(values[of])[:20]
+    whole, partly = panel_of(values, BASELINES), panel_of(values, BASELINES, missing={of: worst})
+    gain = [rows(panel)["model", "plm"]["difference"] for panel in (whole, partly)]
+    assert gain[1] > gain[0] + 0.1
+    row = rows(partly)["model", "plm"]
+    assert (row["verdict"], row["n"], row["n_missing_pred"]) == ("better", 60, 20)
+    assert {r["n_missing_pred"] for key, r in rows(partly).items() if key != ("model", "plm")} == {0}
+    assert rows(whole)["model", "plm"]["n_missing_pred"] == 0
+    # undefined is not missing, and what the truth excludes is nobody's gain
+    values[of][worst[:5]] = np.nan
+    excluded = np.isin(np.arange(60), worst[10:])
+    one = panel_of(values, BASELINES, missing={of: worst[5:]}, excluded=excluded)
+    series = one.series(PRIMARY, GENES)
+    assert series.missing.sum(1).tolist() == [5 if planned.of == of else 0 for planned in one.plan]
+    found = {row["model"]: row for row in selection.rows(partly, PRIMARY, GENES, partly.series(PRIMARY, GENES), set())}
+    assert (found["model"]["n_missing_pred"], found["nearest"]["n_missing_pred"]) == (20, 0)
+
+
+def test_one_seed_that_does_not_answer_counts():
+    values = values_of(np.random.default_rng(5), train_mean__none=0, nearest__plm=0.1, model__plm=0.2)
+    of = ("model", "plm", "alt")
+    values[of] = np.stack([values[of], values[of]])
+    panel = panel_of(values, BASELINES, missing={of: np.arange(7)})
+    assert rows(panel)["model", "plm"]["n_missing_pred"] == 7
+
+
 def test_worse_than_the_best_of_many_pays_for_their_number():
     row = {"p_holm": 0.01, "difference": -0.1, "n_references": 4}
     assert contrast_table.verdict(row, PRIMARY) == "worse"
