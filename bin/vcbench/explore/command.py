@@ -12,6 +12,7 @@ import numpy as np
 from vcbench.core import catalogue, cli, seeds
 from vcbench.core.errors import InputError
 from vcbench.core.tables import read_tsv, write_tsv
+from vcbench.data.perturbation_table import TABLE_COLUMNS
 from vcbench.explore import atlas, known_columns, known_function, learning_curve, predictors
 from vcbench.explore.intervals import Sample
 from vcbench.metrics import registry
@@ -110,6 +111,28 @@ def curve_rows(
     return rows
 
 
+def of_no_use(
+    wanted: Sequence[known_columns.Known], found: Sequence[Mapping[str, Any]], variants: Sequence[Mapping[str, str]]
+) -> list[dict[str, Any]]:
+    """Return the rows of items, or of classes of items, that no variant of any dataset has; each is a warning, too.
+
+    `found` are the rows of known_function.tsv so far: an item that is in none of them gets a row in any case.
+    """
+    rows, reserved = [], set(TABLE_COLUMNS) - {"severity", "domain"}
+    columns = sorted({name for row in variants for name in row})
+    for known in wanted:
+        reason = known_columns.without_column(known, columns) and known_columns.without_column(
+            known, [name for name in columns if name not in reserved]
+        )
+        reason = reason or known_columns.without_class(known, variants)
+        if reason:
+            log.warning("--known-function %s: %s", known.text, reason)
+        own = [row for row in found if row["known"] == known.text]
+        if not own or (reason and any(row["statistic"] for row in own)):
+            rows.append(known_function.unused(known, reason))
+    return rows
+
+
 def sample_of(
     dataset: str, split: str, annotations: Sequence[Mapping[str, str]], fold: np.ndarray, seed: int, n_resamples: int
 ) -> Sample:
@@ -162,12 +185,8 @@ def main(argv: Sequence[str]) -> None:
         rows = known_rows(held, plan, tables, zero_shot, wanted, options.seed, options.bootstrap)
         kinds = {row["model"]: row["class"] for row in accounts}
         rows += known_of_atlas(atlases, substitutions, zero_shot, kinds, wanted, options.seed, options.bootstrap)
-        columns = {name for table in tables.values() for row in table.values() for name in row}
-        rows += [
-            known_function.unused(known, known.column in columns)
-            for known in wanted
-            if not any(row["known"] == known.text for row in rows)
-        ]
+        rows += of_no_use(wanted, rows, [*(row for table in tables.values() for row in table.values()),
+                                         *(row for table in substitutions.values() for row in table)])  # fmt: skip
         write_tsv(options.out_dir / "known_function.tsv", rows, known_function.COLUMNS)
     if any(row.get("trained_on") for row in accounts):
         rows = curve_rows(held, accounts, tables, options.assets, options.seed, options.bootstrap)

@@ -89,6 +89,8 @@ def values(known: Known, rows: Sequence[Mapping[str, str]]) -> Values:
         return Values(None, None, {}, f"no variant has a value in column {known.column}")
     if known.rule == "=":
         classes = {_plain(part) for part in known.value.split("|")}
+        if not classes & {_plain(text) for text in given}:
+            return Values(None, None, {}, without_class(known, rows))
         return Values(None, [_plain(text) in classes if text else None for text in texts], {})
     if all(is_number(text) for text in given):
         sign = -1.0 if known.low else 1.0
@@ -109,6 +111,29 @@ def values(known: Known, rows: Sequence[Mapping[str, str]]) -> Values:
             f"classes are not understood or all alike ({some}); name the damaging ones: {known.column}=class|class"
         )
     return Values(None, labels, dict(sorted(left_out.items())), problem)
+
+
+def without_class(known: Known, rows: Sequence[Mapping[str, str]]) -> str:
+    """Return which of the classes an item names no variant of these rows has, and which there are; empty: none."""
+    given = sorted({row.get(known.column, "").strip() for row in rows} - {""})
+    there = {_plain(text) for text in given}
+    absent = [part.strip() for part in known.value.split("|") if _plain(part) not in there]
+    if known.rule != "=" or not absent or not given:
+        return ""
+    names = ", ".join(f"'{name}'" for name in absent)
+    what = f"class {names} does not occur" if len(absent) == 1 else f"classes {names} do not occur"
+    return f"{what} in column {known.column}; found: {_listed(given)}"
+
+
+def without_column(known: Known, columns: Sequence[str]) -> str:
+    """Return that no dataset has the column an item names, and which there are; empty where one has it."""
+    if known.column in columns:
+        return ""
+    return f"no dataset has an annotation column '{known.column}'; found: {_listed(sorted(columns)) or 'none'}"
+
+
+def _listed(names: Sequence[str], most: int = 10) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _understood(text: str) -> bool | None:

@@ -72,9 +72,9 @@ def rows(variants: Variants, wanted: Sequence[Known]) -> list[dict[str, Any]]:
     return found
 
 
-def unused(known: Known, exists: bool) -> dict[str, Any]:
-    """Return the row of a column that no dataset has, or (`exists`) of one of a dataset without any score."""
-    reason = "no variant was scored" if exists else f"no dataset has an annotation column '{known.column}'"
+def unused(known: Known, reason: str = "") -> dict[str, Any]:
+    """Return the row of an item that is of no use in any dataset, for the `reason` (empty: nothing was scored)."""
+    reason = reason or "no variant was scored"
     return dict.fromkeys(COLUMNS) | {
         "known": known.text, "n": 0, "n_expected": 0, "n_clusters": 0, "reason": reason,
     }  # fmt: skip

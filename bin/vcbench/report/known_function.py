@@ -49,7 +49,7 @@ def sections(inputs: Inputs) -> list[Section]:
     if unusable:
         items = sorted({f"<b>{escape(row['known'])}</b> {_where(row)}: {escape(row['reason'])}" for row in unusable})
         html = '<div class="vcb-alert"><ul>' + "".join(f"<li>{item}</li>" for item in items) + "</ul></div>"
-        found.append(Section("vcb_known_unusable", MODULE, TITLE, "Columns without use", "html", html))
+        found.append(Section("vcb_known_unusable", MODULE, TITLE, "Columns or classes without use", "html", html))
     return found
 
 

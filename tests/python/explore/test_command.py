@@ -82,8 +82,26 @@ def test_values_by_hand(run: Path, strategy: str) -> None:
     assert value["no_change", "spearman"]["reason"] == "impacts or known values do not differ within any fold"
     # fold 1: ranks 4321 against 4321; fold 2: 4123 against 4321, 1 - 6 * 8 / 60
     assert float(value["linear", "spearman"]["value"]) == pytest.approx((1 + 0.2) / 2)
-    assert value["", ""]["reason"] == "no dataset has an annotation column 'absent'"
+    assert value["", ""]["reason"] == "no dataset has an annotation column 'absent'; found: clinvar, dms"
     assert {row["class"] for row in rows} == {"", "zero_shot", "measured", "baseline"}
+
+
+def test_misspelled_columns_and_classes_are_warnings_and_rows(run: Path, caplog) -> None:
+    command.main(["--tables", str(run), "--perturbations", str(run / "d.perturbations.tsv"), "--bootstrap", "20",
+                  "--known-function", "clinvr,clinvar=Pathogen,clinvar=pathogenic|likely,clinvar=Pathogenic,gene",
+                  "--out-dir", str(run / "out")])  # fmt: skip
+    rows = read_tsv(run / "out" / "known_function.tsv")
+    column = "no dataset has an annotation column 'clinvr'; found: clinvar, dms"
+    wrong = "class 'Pathogen' does not occur in column clinvar; found: Benign, Pathogenic"
+    partly = "class 'likely' does not occur in column clinvar; found: Benign, Pathogenic"
+    said = {(row["known"], row["reason"]) for row in rows if not row["statistic"]}
+    assert said >= {("clinvr", column), ("clinvar=Pathogen", wrong), ("clinvar=pathogenic|likely", partly)}
+    value = {(row["known"], row["model"], row["statistic"]): row["value"] for row in rows}
+    assert value["clinvar=pathogenic|likely", "linear", "auroc"] == value["clinvar=Pathogenic", "linear", "auroc"] != ""
+    assert not any(known == "clinvar=Pathogenic" for known, _ in said)
+    warned = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert warned == [f"--known-function clinvr: {column}", f"--known-function clinvar=Pathogen: {wrong}",
+                      f"--known-function clinvar=pathogenic|likely: {partly}"]  # fmt: skip
 
 
 def test_a_column_may_hold_the_zero_shot_score(run: Path) -> None:

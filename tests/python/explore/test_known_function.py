@@ -72,6 +72,22 @@ def test_values_are_oriented_and_labelled():
     assert "'Likely_pathogenic', which is no number" in of("class>=1").problem
 
 
+def test_classes_that_do_not_occur_are_said():
+    rows = [{"c": "Missense_like"}, {"c": "Benign"}, {"c": ""}]
+
+    def of(text):
+        return known_columns.values(known_columns.parse(text)[0], rows)
+
+    assert of("c=Misense like").problem == (
+        "class 'Misense like' does not occur in column c; found: Benign, Missense_like"
+    )
+    assert of("c=x|y").problem.startswith("classes 'x', 'y' do not occur in column c; found:")
+    assert (of("c=missense-like|y").problem, of("c=missense-like|y").damaging) == ("", [True, False, None])
+    part = known_columns.parse("c=missense-like|y")[0]
+    assert known_columns.without_class(part, rows).startswith("class 'y' does not occur in column c; found: Benign")
+    assert known_columns.without_class(known_columns.parse("c=benign")[0], rows) == ""
+
+
 def test_classes_nobody_understands_are_said():
     found = known_columns.values(known_columns.parse("c")[0], [{"c": "red"}, {"c": "green"}])
     assert "not understood or all alike (green, red)" in found.problem
@@ -185,8 +201,10 @@ def test_what_is_undefined_has_a_reason():
     assert reasons["half"] == "fewer than 4 variants with a prediction and a known value"
     assert "absent" not in reasons  # another dataset may have it
     absent = known_columns.parse("absent")[0]
-    assert known_function.unused(absent, False)["reason"] == "no dataset has an annotation column 'absent'"
-    assert known_function.unused(absent, True)["reason"] == "no variant was scored"
+    assert known_function.unused(absent)["reason"] == "no variant was scored"
+    assert known_columns.without_column(absent, ["dms", "c"]) == (
+        "no dataset has an annotation column 'absent'; found: c, dms"
+    )
     assert all(math.isnan(row["value"]) for row in rows)
     same_fold = [{"dms": str(i)} for i in range(8)]
     found = known_function.rows(variants(same_fold, [impact(range(8))], fold=[1, 1, 1, 1, 2, 2, 2, 2]),
