@@ -257,17 +257,13 @@ def test_a_missing_size_is_not_that_of_the_6b_model(tmp_path, entry_of, key):
     assert f"{key} is no positive integer" in fails(folder, entry_of(NAME))
 
 
-def test_weights_of_the_other_member(tmp_path, entry_of, monkeypatch):
+def test_weights_of_the_other_member(tmp_path, entry_of):
     """The 600M model under the name of the 300M one is refused (here with its sizes shrunk in the catalogue)."""
-    from vcbench.core import catalogue
-
-    folder = make_esmc.write(tmp_path)
-    entries = catalogue.load("encoders")["entries"]
-    other = dict(zip(entries["esmc_600m"]["architecture"], (32, 3, 4, 256), strict=True))
-    entries = entries | {"esmc_600m": entries["esmc_600m"] | {"architecture": other}}
-    monkeypatch.setattr(catalogue, "load", lambda *_: {"entries": entries})
-    with pytest.raises(InputError, match="weights of another encoder"):
-        weights.open_weights(folder, entry_of(NAME), "float32")
+    folder, entry = make_esmc.write(tmp_path), entry_of(NAME)
+    ((title, sizes),) = entry["siblings"].items()
+    shrunk = dict(zip(sizes, (32, 3, 4, 256), strict=True))
+    with pytest.raises(InputError, match=f"weights of another encoder.*{title}"):
+        weights.open_weights(folder, entry | {"siblings": {title: shrunk}}, "float32")
 
 
 @pytest.mark.parametrize(
