@@ -26,7 +26,7 @@ trap 'exit 130' INT TERM
 [ -d ../shared/data ] || echo 'test: ../shared/data is not there: tests on real data will be skipped'
 
 # The runs on the engine go in two streams, because one leaves a core idle: these files in the second, all others in the first
-second=(tests/pipeline/test_docker.py tests/pipeline/test_encoders.py tests/pipeline/test_resume.py)
+second=(tests/pipeline/test_docker.py tests/pipeline/test_encoders.py tests/pipeline/test_resume.py tests/pipeline/test_gene_data.py)
 
 # group NAME ARGUMENTS...: pytest with these arguments, every line marked with the name, in a process group of its own
 group() {
