@@ -96,7 +96,11 @@ def own_name(file: str, where: str, encoders: Mapping[str, Any] | None = None) -
 
 def own_names(files: Iterable[str], where: str, encoders: Mapping[str, Any]) -> list[str]:
     """Return the encoders' names of several files; raises :class:`InputError` also when two have one name."""
-    names = [own_name(file, where, encoders) for file in files]
+    return _once([own_name(file, where, encoders) for file in files], where)
+
+
+def _once(names: list[str], where: str) -> list[str]:
+    """Return the names of files; raises :class:`InputError` when two have one name."""
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError("two files of one name", where=where, found=", ".join(twice), hint="rename one")
     return names
@@ -137,10 +141,7 @@ def external_name(file: str, where: str, models: Mapping[str, Any] | None = None
 
 def external_names(files: Iterable[str], where: str, models: Mapping[str, Any]) -> list[str]:
     """Return the models' names of several files; raises :class:`InputError` also when two have one name."""
-    names = [external_name(file, where, models) for file in files]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise InputError("two files of one name", where=where, found=", ".join(twice), hint="rename one")
-    return names
+    return _once([external_name(file, where, models) for file in files], where)
 
 
 def with_external(models: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

@@ -18,9 +18,3 @@ def closest(name: str, known: Iterable[str]) -> str:
         return f"did you mean '{near[0]}'?"
     more = f" and {len(known) - 20} more" if len(known) > 20 else ""
     return f"known: {', '.join(known[:20])}{more}"
-
-
-def sanitise(text: str) -> str:
-    """Return ``text`` safe as one path component: other characters than ``[A-Za-z0-9_-]`` become ``_``."""
-    cleaned = re.sub(r"[^A-Za-z0-9_-]+", "_", text).strip("_")
-    return cleaned or "unnamed"

@@ -15,9 +15,6 @@ from vcbench.variants.validate import Verdict, candidates, check, diagnose, matc
 
 log = logging.getLogger(__name__)
 
-#: What `--on-invalid` may be: stop; keep the row without cells and warn; keep the row without cells.
-ON_INVALID = ("error", "warn", "skip")
-
 #: Consequence written for gene perturbations.
 GENE = "gene"
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from vcbench.metrics import contract
 from vcbench.metrics.bundle import FoldTruth
 
 
@@ -128,6 +129,14 @@ def reasons(truth: FoldTruth, *conditions: tuple[np.ndarray | bool, str]) -> np.
     for condition, reason in reversed(conditions):
         found[np.broadcast_to(condition, found.shape)] = reason
     return found
+
+
+def no_de_test(truth: FoldTruth) -> tuple[tuple[np.ndarray | bool, str], ...]:
+    """Return the conditions, for :func:`reasons`, under which nothing measured could be tested for differences."""
+    return (
+        (truth.n_cells < contract.MIN_CELLS_DE, "few_cells"),
+        (bool(np.isnan(truth.control_a).any()), "no_control"),
+    )
 
 
 def flags(condition: np.ndarray, name: str) -> np.ndarray:

@@ -6,11 +6,10 @@ import numpy as np
 
 from vcbench.metrics import contract, recovery
 from vcbench.metrics.bundle import FoldTruth
-from vcbench.metrics.comparison import Comparison, Outcome, PredictedCells, flags, reasons
+from vcbench.metrics.comparison import Comparison, Outcome, PredictedCells, flags, no_de_test, reasons
 
 #: Sign purity that the predicted ranking must keep for `direction_reach`.
 PURITY = 0.9
-LISTS = (20, 50, 100)
 
 
 def true_sets(truth: FoldTruth, gene_set: str) -> np.ndarray:
@@ -61,12 +60,7 @@ def _outcome(
     return Outcome(
         values,
         truth.gene_set(gene_set).size,
-        reasons(
-            truth,
-            (truth.n_cells < contract.MIN_CELLS_DE, "few_cells"),
-            (bool(np.isnan(truth.control_a).any()), "no_control"),
-            *conditions,
-        ),
+        reasons(truth, *no_de_test(truth), *conditions),
         np.zeros(k, dtype=bool),
         flags(np.zeros(k, dtype=bool), ""),
         reason,

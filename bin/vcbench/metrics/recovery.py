@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vcbench.metrics import contract, delta, ranking
 from vcbench.metrics.bundle import FoldTruth
-from vcbench.metrics.comparison import Comparison, Outcome, flags, reasons
+from vcbench.metrics.comparison import Comparison, Outcome, flags, no_de_test, reasons
 from vcbench.metrics.pairwise import compare, split_controls
 from vcbench.metrics.ranking import scores
 
@@ -121,6 +121,14 @@ def _ranked(comparison: Comparison, axis: np.ndarray, sign: int) -> tuple[rankin
     return comparison.once(("ranked", axis.tobytes(), sign), make)
 
 
+def _outcome(
+    truth: FoldTruth, values: np.ndarray, sizes: np.ndarray, *conditions: tuple[np.ndarray | bool, str]
+) -> Outcome:
+    """Return the outcome of a metric of measured DE: undefined for want of cells or controls, then by `conditions`."""
+    none = np.zeros(len(truth.ids), dtype=bool)
+    return Outcome(values, sizes, reasons(truth, *no_de_test(truth), *conditions), none, flags(none, ""))
+
+
 def _area(comparison: Comparison, name: str, gene_set: str, sign: int, of: Callable[..., float]) -> Outcome:
     """Return a metric of labels: `of` gets ends and starts of the positives, ends of removed genes, number of genes."""
     truth = comparison.truth
@@ -135,20 +143,8 @@ def _area(comparison: Comparison, name: str, gene_set: str, sign: int, of: Calla
                 if usable[row]:
                     at = found.positives[row]
                     values[k, column] = of(called[at], above[at], called[found.removed[row]], found.n_genes[row])
-    none = np.zeros(len(truth.ids), dtype=bool)
-    return Outcome(
-        values,
-        found.n_genes,
-        reasons(
-            truth,
-            (truth.n_cells < contract.MIN_CELLS_DE, "few_cells"),
-            (bool(np.isnan(truth.control_a).any()), "no_control"),
-            (found.n_positive == 0, "no_de"),
-            (found.n_positive == found.n_genes, "all_de"),
-        ),
-        none,
-        flags(none, ""),
-    )
+    conditions = (found.n_positive == 0, "no_de"), (found.n_positive == found.n_genes, "all_de")
+    return _outcome(truth, values, found.n_genes, *conditions)
 
 
 def _precision(called: np.ndarray, above: np.ndarray, removed: np.ndarray, n_genes: int) -> float:
@@ -248,20 +244,8 @@ def _overlap(comparison: Comparison, gene_set: str, name: str) -> Outcome:
                 called, above = (part[pair[0]] for part in (ranks.called, ranks.above))
                 ends = ranking.without(called[at], above[at], called[removed])
                 values[tuple(pair)] = (ranking.membership(*ends, k[row]) * share).sum() / k[row]
-    none = np.zeros(len(truth.ids), dtype=bool)
-    return Outcome(
-        values,
-        genes.size,
-        reasons(
-            truth,
-            (truth.n_cells < contract.MIN_CELLS_DE, "few_cells"),
-            (bool(np.isnan(truth.control_a).any()), "no_control"),
-            (n_sig == 0, "no_de"),
-            (k >= genes.size, WHOLE_SET[name == "nsig"]),
-        ),
-        none,
-        flags(none, ""),
-    )
+    conditions = (n_sig == 0, "no_de"), (k >= genes.size, WHOLE_SET[name == "nsig"])
+    return _outcome(truth, values, genes.size, *conditions)
 
 
 def overlap_k20(comparison: Comparison, gene_set: str) -> Outcome:
@@ -302,18 +286,8 @@ def jaccard_de20(comparison: Comparison, gene_set: str) -> Outcome:
             called, above = (part[pair[0]] for part in (ranks.called, ranks.above))
             both = ranking.membership(*ranking.without(called[at], above[at], called[removed]), n).sum()
             values[tuple(pair)] = both / (2 * n - both)
-    none = np.zeros(len(truth.ids), dtype=bool)
-    return Outcome(
-        values,
-        listed.size,
-        reasons(
-            truth,
-            (truth.n_cells < contract.MIN_CELLS_DE, "few_cells"),
-            (bool(np.isnan(truth.control_a).any()), "no_control"),
-            (listed.size == 0, "no_de"),
-        ),
-        none,
-        flags(listed.short, "n_lt_k"),
+    return replace(
+        _outcome(truth, values, listed.size, (listed.size == 0, "no_de")), flag=flags(listed.short, "n_lt_k")
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from vcbench.report.inputs import Inputs, Row
-from vcbench.report.section import Section
+from vcbench.report.section import HEATMAP, Section
 from vcbench.report.text import escape, listing, parse
 
 
@@ -60,14 +60,7 @@ def _section(inputs: Inputs, dataset: str, strategy: str, rows: list[Row], modul
                 "max": 1,
                 "colstops": [[0, "#f7f4ea"], [0.5, "#9cc9d6"], [1, "#1f5f8b"]],
                 "tt_decimals": 2,
-                "display_values": True,
-                "square": False,
-                "xcats_samples": False,
-                "ycats_samples": False,
-                "series_label": False,
-                "cluster_rows": False,
-                "cluster_cols": False,
-                "save_data_file": False,
+                **HEATMAP,
             },
         },
     )

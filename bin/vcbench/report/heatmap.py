@@ -8,7 +8,7 @@ from vcbench.core.units import NO_ENCODER
 from vcbench.report import figure
 from vcbench.report.names import STRATEGIES, Configuration
 from vcbench.report.panel import Panel
-from vcbench.report.section import Section
+from vcbench.report.section import HEATMAP, Section
 from vcbench.report.text import escape, listing, number
 
 
@@ -83,14 +83,7 @@ def _section(panel: Panel, strategy: str, using: list[Configuration], module: st
                 "reverse_colors": panel.primary.lower_is_better,
                 "colstops": [[0, "#f3e9d2"], [0.5, "#7fb6c6"], [1, "#1f5f8b"]],
                 "tt_decimals": places,
-                "display_values": True,
-                "square": False,
-                "xcats_samples": False,
-                "ycats_samples": False,
-                "series_label": False,
-                "cluster_rows": False,
-                "cluster_cols": False,
-                "save_data_file": False,
+                **HEATMAP,
             },
         },
     )

@@ -9,6 +9,18 @@ from typing import Any
 
 from vcbench.report.figure import Figure
 
+#: How every heat map of the report is drawn: rows and columns stay in the order given, values are printed in the cells.
+HEATMAP = {
+    "display_values": True,
+    "square": False,
+    "xcats_samples": False,
+    "ycats_samples": False,
+    "series_label": False,
+    "cluster_rows": False,
+    "cluster_cols": False,
+    "save_data_file": False,
+}
+
 
 @dataclass(frozen=True)
 class Section:

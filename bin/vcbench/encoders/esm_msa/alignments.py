@@ -21,7 +21,6 @@ log = logging.getLogger(__name__)
 HOW_TO = "docs/encoders/esm_msa1b.md says how to make alignments"
 
 _NO_INSERTIONS = str.maketrans("", "", "abcdefghijklmnopqrstuvwxyz")
-_GAP = ord("-")
 
 
 @dataclass(frozen=True)
