@@ -34,9 +34,14 @@ def read(path: Path | str) -> ad.AnnData:
 
 def provenance(adata: ad.AnnData, where: Path | str = "h5ad file") -> dict[str, Any]:
     """Return the decoded `uns["vcbench"]` of one of the project's own files; :class:`InputError` for any other file."""
+    return decoded(adata.uns.get("vcbench"), where)
+
+
+def decoded(recorded: Any, where: Path | str) -> dict[str, Any]:
+    """Return the provenance from what `uns["vcbench"]` holds; :class:`InputError` unless this project wrote it."""
     try:
-        return dict(json.loads(adata.uns["vcbench"]))
-    except (KeyError, ValueError, TypeError) as error:
+        return dict(json.loads(recorded))
+    except (ValueError, TypeError) as error:
         raise InputError(
             "not a file of this pipeline", where=str(where), found="no provenance in uns['vcbench']"
         ) from error

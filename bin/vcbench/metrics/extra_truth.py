@@ -70,8 +70,8 @@ def _spread(cells: Cells, code: np.ndarray, rows: np.ndarray) -> extras.Spread:
     """Return lowest, highest and sd of log1p values over the cells of each perturbation."""
     shape = (len(rows), len(cells.genes))
     lowest, highest, sd = np.zeros((3, *shape))
-    for k, row in enumerate(rows):
-        values = profiles.take(cells.expression, np.flatnonzero(code == row))
+    groups = [np.flatnonzero(code == row) for row in rows]
+    for k, values in enumerate(profiles.each(cells.expression, groups)):
         lowest[k], highest[k] = (
             np.asarray(part.todense()).ravel() for part in (values.min(axis=0), values.max(axis=0))
         )

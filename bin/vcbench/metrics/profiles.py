@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -156,6 +157,22 @@ def blocks_of(expression: Expression | sp.csr_matrix) -> Iterator[tuple[np.ndarr
 def take(expression: Expression | sp.csr_matrix, cells: np.ndarray) -> sp.csr_matrix:
     """Return the values of the cells at these positions, in their order."""
     return expression[cells] if sp.issparse(expression) else expression.take(cells)
+
+
+def each(expression: Expression | sp.csr_matrix, groups: Sequence[np.ndarray]) -> Iterator[sp.csr_matrix]:
+    """Yield the values of the cells at each group's positions; small groups are read from disk together.
+
+    Memory: :data:`VALUES_PER_BLOCK` stored values or one group, twice.
+    """
+    stored = np.array([int(sizes_of.sum()) for sizes_of in map(sizes(expression).__getitem__, groups)], dtype=np.int64)
+    first = 0
+    while first < len(groups):
+        last = first + max(1, int(np.searchsorted(np.cumsum(stored[first:]), VALUES_PER_BLOCK, side="right")))
+        values = take(expression, np.concatenate(groups[first:last]))
+        ends = np.cumsum([0, *(len(group) for group in groups[first:last])])
+        for start, stop in itertools.pairwise(ends):
+            yield values[start:stop]
+        first = last
 
 
 def sizes(expression: Expression | sp.csr_matrix) -> np.ndarray:

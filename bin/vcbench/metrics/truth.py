@@ -36,25 +36,6 @@ class Cells:
     target_sum: float
 
 
-def sorted_cells(
-    expression: sp.csr_matrix, barcodes: Sequence[str], labels: np.ndarray, half: np.ndarray, genes: np.ndarray,
-    target_sum: float, where: str,
-) -> Cells:  # fmt: skip
-    """Return the cells in the order of their barcodes, so that nothing depends on the order of rows in a file."""
-    barcodes = np.asarray(barcodes, dtype=str)
-    order = np.argsort(barcodes, kind="stable")
-    ordered = barcodes[order]
-    repeated = np.flatnonzero(ordered[1:] == ordered[:-1])
-    if len(repeated):
-        raise InputError(
-            "duplicate cell barcode", where=where, found=ordered[repeated[0]], hint="make obs names unique"
-        )
-    expression = expression[order].tocsr()
-    expression.sort_indices()
-    return Cells(expression, np.asarray(labels, dtype=object)[order], np.asarray(half, dtype=object)[order],
-                 np.asarray(genes, dtype=object), float(target_sum))  # fmt: skip
-
-
 @dataclass(frozen=True)
 class Roles:
     """Training and test perturbations of one fold."""

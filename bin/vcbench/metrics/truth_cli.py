@@ -9,10 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from vcbench.core import catalogue, cli, h5ad
+from vcbench.core.blocks import BlockReader
 from vcbench.core.errors import InputError
 from vcbench.core.hashing import sha256_file
 from vcbench.core.tables import read_tsv
 from vcbench.metrics import bundle, ceilings, compat, contract, de, diagnostics, gmt, registry, scoring, truth
+from vcbench.metrics.stored_cells import StoredCells, in_order_of_names
+
+#: Stored values of a dataset that is held in memory while its truth is built: 8 bytes each.
+VALUES_IN_MEMORY = 25_000_000
 
 EPILOG = """Example:
   vcb_truth.py --dataset tp53.h5ad --perturbations tp53.perturbations.tsv --folds tp53.variant.folds.tsv \\
@@ -66,23 +71,35 @@ def positions_seen(path: Path | str, folds: Sequence[truth.Roles]) -> dict[str, 
 
 
 def read_cells(path: Path | str) -> tuple[truth.Cells, str, dict[str, list[str]] | None]:
-    """Return the cells of a prepared dataset, the cell lines it holds, and the gene lists its input came with."""
-    import scipy.sparse as sp
+    """Return the cells of a prepared dataset, the cell lines it holds, and the gene lists its input came with.
 
-    data = h5ad.read(path)
-    missing = [column for column in ("perturbation", "control_half") if column not in data.obs]
-    if missing or "vcbench" not in data.uns:
+    Up to :data:`VALUES_IN_MEMORY` stored values are kept in memory; the cells of a larger file stay on disk and are
+    read in blocks, so that memory does not grow with them (sums then add up in the order of the file's rows).
+    """
+    reader = BlockReader(path)
+    missing = [column for column in ("perturbation", "control_half") if column not in reader.obs]
+    recorded = reader.uns("vcbench")
+    if missing or recorded is None:
         raise InputError("not a prepared dataset", where=str(path), found=f"no {', '.join(missing) or 'uns[vcbench]'}",
                          hint="write it with vcb_prepare.py")  # fmt: skip
-    facts = h5ad.provenance(data)
+    facts = h5ad.decoded(recorded, path)
     if "target_sum" not in facts:
         raise InputError("no target sum recorded", where=f"{path}, uns[vcbench]", expected="target_sum")
-    expression = sp.csr_matrix(data.X)
-    return truth.sorted_cells(
-        expression, data.obs_names, data.obs["perturbation"].astype(str), data.obs["control_half"].astype(str),
-        np.asarray(data.var_names, dtype=object), float(facts["target_sum"]), str(path),
-    ), ";".join(sorted(set(data.obs["cell_line"].astype(str)))) if "cell_line" in data.obs else "", \
-        facts.get("gene_lists")  # fmt: skip
+    names = reader.obs.index
+    if not names.is_unique:
+        raise InputError("duplicate cell barcode", where=str(path), found=names[names.duplicated()][0],
+                         hint="make obs names unique")  # fmt: skip
+    (place,) = in_order_of_names((reader,), ("",))
+    genes = np.asarray(reader.var_names, dtype=object)
+    stored = StoredCells((reader,), genes, (place,))
+    labels, half = np.empty((2, len(place)), dtype=object)
+    for of, column in ((labels, "perturbation"), (half, "control_half")):
+        of[place] = reader.obs[column].astype(str).to_numpy()
+    small = int(reader.sizes().sum()) <= VALUES_IN_MEMORY
+    expression = stored.take(np.arange(len(place))) if small else stored
+    lines = ";".join(sorted(set(reader.obs["cell_line"].astype(str)))) if "cell_line" in reader.obs else ""
+    cells = truth.Cells(expression, labels, half, genes, float(facts["target_sum"]))
+    return cells, lines, facts.get("gene_lists")
 
 
 def write_reference_scores(built: bundle.TruthBundle, path: Path | str, metrics: dict[str, registry.Metric]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -680,6 +681,27 @@ def test_tables_do_not_depend_on_the_order_of_anything(world, predictions, table
     run_aggregate(world, tmp_path / "tables", scores, plan_rows(names[::-1], GEARS[::-1]), DIED[::-1])
     for name in ("leaderboard.tsv", "contrasts.tsv", "plan.tsv", "scores.parquet"):
         assert (tmp_path / "tables" / name).read_bytes() == (tables["folder"] / name).read_bytes(), name
+
+
+def test_a_dataset_that_stays_on_disk_has_the_same_truth(world, truth_files, tmp_path, monkeypatch):
+    small = functools.partial(truth_cli.BlockReader, values_per_block=3000)
+    monkeypatch.setattr(truth_cli, "BlockReader", small)
+    monkeypatch.setattr(truth_cli, "VALUES_IN_MEMORY", 0)
+    monkeypatch.setattr("vcbench.metrics.profiles.VALUES_PER_BLOCK", 20_000)
+    monkeypatch.setattr("vcbench.metrics.de.VALUES_PER_BATCH", 20_000)
+    cells = truth_cli.read_cells(world.folder / "tp53.h5ad")[0].expression
+    assert len(list(cells.blocks())) > 10
+    world.truth(tmp_path)
+    tables = ("tp53.variant.de.parquet", "tp53.variant.reference.scores.parquet")
+    for name in tables:
+        assert (tmp_path / name).read_bytes() == (truth_files[0].parent / name).read_bytes(), name
+    one, two = (
+        bundle.read(folder / "tp53.variant.truth.h5ad", folder / tables[0])
+        for folder in (tmp_path, truth_files[0].parent)
+    )
+    for name in ("lowest", "highest", "sd"):
+        for found, expected in zip(one.folds, two.folds, strict=True):
+            np.testing.assert_array_equal(getattr(found.extras.spread, name), getattr(expected.extras.spread, name))
 
 
 def test_another_seed_changes_nulls_not_values(world, truth_files, predictions, scored, tmp_path):

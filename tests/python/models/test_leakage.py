@@ -22,7 +22,7 @@ from vcbench.core import catalogue, h5ad
 from vcbench.core.settings import SCALING
 from vcbench.core.tables import read_tsv, write_tsv
 from vcbench.data import prepare_cli
-from vcbench.metrics import truth, truth_cli
+from vcbench.metrics import profiles, truth, truth_cli
 from vcbench.models import predict_cli, train_cli
 from vcbench.splits import split_cli
 
@@ -182,7 +182,7 @@ def test_references_of_the_evaluator_do_not_depend_on_test_cells_and_its_labels_
     cells, *_ = truth_cli.read_cells(before / "toy.h5ad")
     facts = {"dataset": "toy", "split": "variant"}
     built = [truth.build(cells, folds, {}, dict(facts), 0)[0]]
-    other = cells.expression.toarray()
+    other = profiles.take(cells.expression, np.arange(len(cells.labels))).toarray()
     test = np.isin(cells.labels.astype(str), folds[0].test)
     other[test] = other[test][::-1] * 0.5 + 0.7
     cells = truth.Cells(sp.csr_matrix(other), cells.labels, cells.half, cells.genes, cells.target_sum)
