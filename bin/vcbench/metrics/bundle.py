@@ -17,6 +17,9 @@ from vcbench.core import h5ad
 from vcbench.core.errors import InputError
 from vcbench.metrics import contract, de, extras
 
+#: Which perturbations of a fold a truth is about: those models are judged by, or those that choose between them.
+TEST, VALIDATION = "test", "validation"
+
 
 @dataclass(frozen=True)
 class GeneSet:

@@ -68,8 +68,8 @@ what is missing). docs/evaluate.md explains them."""
 def build_truth(
     test: Source, train: Source, genes: Sequence[str], targets: Mapping[str, Sequence[str]], facts: dict[str, Any],
     options: Any, target_sum: float, list_name: str, groups: Sequence[str] = (),
-) -> tuple[bundle.TruthBundle, list[de.DeRow]]:  # fmt: skip
-    """Return truth bundle and DE rows of one fold: control half A is the truth file's, half B the training file's."""
+) -> truth.Truths:  # fmt: skip
+    """Return the truth of one fold: control half A is the truth file's, half B the training file's."""
     gene_sets, fixed = gmt.choose(options.gene_sets, options.fixed_sets)
     readers = (test.reader, train.reader)
     place = in_order_of_names(readers, ("truth", "train"))
@@ -165,7 +165,8 @@ def main(argv: Sequence[str]) -> None:
     hashes = {option: sha256_file(path) for option, path in files.items()}
     facts = {"dataset": DATASET, "split": SPLIT, "inputs": {option[2:]: value for option, value in hashes.items()}}
 
-    built, de_rows = build_truth(test, train, genes, targets, facts, options, total, list_name, wanted)
+    measured = build_truth(test, train, genes, targets, facts, options, total, list_name, wanted)
+    built, de_rows = measured.test, measured.de_rows
     of_cells = any(metric.cells for metric in metrics.values())
     found = predictions.summarise_stored(predicted.reader, predicted.labels, built.genes, of_cells)
     tables = score_all(built, found, metrics, options.seed)

@@ -127,7 +127,6 @@ def _log_of_mean(metric: Metric) -> Metric:
         title=f"{metric.title} (log of mean)",
         gene_sets=tuple(name for name in metric.gene_sets if name != FIXED and not name.endswith("_xfit")),
         headline=(),
-        replicate="",
         undefined=(*metric.undefined, "no_cells"),
         group=LOG_OF_MEAN,
         cells=True,
@@ -161,6 +160,16 @@ def headline(metrics: dict[str, Metric]) -> dict[str, Metric]:
     found = {name: replace(metric, gene_sets=metric.headline) for name, metric in metrics.items() if metric.headline}
     terms = {term for metric in found.values() for term in (metric.numerator, metric.denominator, metric.jackknife)}
     return {name: found.get(name, metric) for name, metric in metrics.items() if name in found or name in terms}
+
+
+def choosing(metrics: dict[str, Metric]) -> dict[str, Metric]:
+    """Return what validation perturbations choose by: headline metrics that a fold has for itself, with their terms."""
+    found = headline(metrics)
+    over = {metric.jackknife for metric in found.values() if metric.over_folds}
+    return {
+        name: metric for name, metric in found.items()
+        if not metric.over_folds and not metric.combined and name not in over
+    }  # fmt: skip
 
 
 def expand(gene_set: str, fixed: Sequence[str], pathways: bool, doubles: bool = False) -> list[str]:

@@ -28,25 +28,37 @@ from vcbench.metrics import (
 from vcbench.metrics.comparison import Predicted
 
 log = logging.getLogger(__name__)
-SUFFIX = ".predictions.h5ad"
+
+#: Model (of the learning curve: as it is scored), encoder, strategy, seed.
+Combination = tuple[str, str, str, int]
+SUFFIX, VALIDATION_SUFFIX = ".predictions.h5ad", ".validation.h5ad"
 EPILOG = """Example:
   vcb_score.py --truth tp53.variant.truth.h5ad --de tp53.variant.de.parquet \\
     --predictions tp53.variant.f*.sclambda.esm2_650m.alt.s0.predictions.h5ad --seed 0 --out sclambda.scores.parquet
 
-All folds of a model, encoder, strategy and seed belong into one call: gene-wise metrics and nulls run over folds."""
+All folds of a model, encoder, strategy and seed belong into one call: gene-wise metrics and nulls run over folds.
+With --validation-truth also <unit>.validation.h5ad are scored, in headline metrics, into a table of their own."""
 
 
 def unit_of(path: Path, dataset: str, split: str) -> Unit:
     """Return the unit a prediction file belongs to, from its name; it must be of this dataset and split."""
-    if not path.name.endswith(SUFFIX):
+    if not path.name.endswith((SUFFIX, VALIDATION_SUFFIX)):
         raise InputError("not a prediction file name", where=str(path), expected=f"<unit>{SUFFIX}")
-    unit = Unit.parse(path.name.removesuffix(SUFFIX))
+    unit = Unit.parse(path.name.removesuffix(SUFFIX).removesuffix(VALIDATION_SUFFIX))
     if (unit.dataset, unit.split) != (dataset, split):
         raise InputError(
             "prediction of another dataset or split", where=str(path),
             found=f"{unit.dataset}.{unit.split}", expected=f"{dataset}.{split}",
         )  # fmt: skip
     return unit
+
+
+def read_truth(path: Path, de: Path, role: str) -> bundle.TruthBundle:
+    """Return a truth bundle; raises :class:`InputError` when it is about perturbations of another role."""
+    truth = bundle.read(path, de)
+    if truth.facts["role"] != role:
+        raise InputError(f"not the truth of {role} perturbations", where=str(path), found=truth.facts["role"])
+    return truth
 
 
 def check_groups(truth: bundle.TruthBundle, groups: Sequence[str], path: Path) -> None:
@@ -109,6 +121,11 @@ def main(argv: Sequence[str]) -> int:
         "--predictions", required=True, nargs="+", type=Path, metavar="H5AD",
         help="<unit>.predictions.h5ad, or truth bundles of other datasets (the ceiling cross_line)",
     )  # fmt: skip
+    parser.add_argument(
+        "--validation-truth", type=Path, metavar="H5AD", help="truth bundle of the validation perturbations"
+    )
+    parser.add_argument("--validation-de", type=Path, metavar="PARQUET", help="their DE table")
+    parser.add_argument("--validation-out", type=Path, metavar="PARQUET", help="their score table")
     parser.add_argument("--seed", type=int, default=0, help="seed of the label permutations")
     parser.add_argument(
         "--metrics", nargs="*", default=[], metavar="GROUP", help="groups of metrics beside the default ones"
@@ -123,7 +140,7 @@ def main(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     wanted_groups = registry.requested(options.metrics, options.bench_compat)
     metrics = registry.chosen(registry.load(options.assets), wanted_groups)
-    truth = bundle.read(options.truth, options.de)
+    truth = read_truth(options.truth, options.de, bundle.TEST)
     dataset, split = truth.facts["dataset"], truth.facts["split"]
     check_groups(truth, wanted_groups, options.truth)
     if registry.BENCH_COMPAT in wanted_groups:
@@ -137,16 +154,34 @@ def main(argv: Sequence[str]) -> int:
 
     elsewhere = [path for path in options.predictions if path.name.endswith(cross_line.SUFFIX)]
     units = {path: unit_of(path, dataset, split) for path in options.predictions if path not in elsewhere}
-    if len(set(units.values())) < len(units):
+    tested, validated = (
+        {unit: path for path, unit in units.items() if path.name.endswith(suffix)}
+        for suffix in (SUFFIX, VALIDATION_SUFFIX)
+    )
+    if len(tested) + len(validated) < len(units):
         raise InputError("a unit is given twice", where="--predictions")
-    aligned: dict[tuple[str, str, str, int], dict[int, Predicted]] = {}
+    validation = None
+    if options.validation_truth:
+        validation = read_truth(options.validation_truth, options.validation_de, bundle.VALIDATION)
+    elif validated:
+        raise InputError(
+            "predictions of validation perturbations without their truth", where="--predictions",
+            found=min(path.name for path in validated.values()), expected="--validation-truth",
+        )  # fmt: skip
+    aligned: dict[Combination, dict[int, Predicted]] = {}
+    choosing: dict[Combination, dict[int, Predicted]] = {}
     failed = []
     folder = options.out.parent
-    for path, unit in sorted(units.items(), key=lambda item: item[1]):
+    with_cells = any(metric.cells for metric in metrics.values())
+    for unit, path in sorted(tested.items()):
         status = Status(unit.id, "score", options.seed)
+        of = (unit.scored_as, unit.encoder, unit.strategy, unit.seed)
         with recorded(status):
-            found = align(truth, unit, path, options.allow_missing, any(metric.cells for metric in metrics.values()))
-            aligned.setdefault((unit.scored_as, unit.encoder, unit.strategy, unit.seed), {})[unit.fold] = found
+            found = align(truth, unit, path, options.allow_missing, with_cells)
+            if validation is not None and unit in validated:
+                own = align(validation, unit, validated[unit], options.allow_missing)
+                choosing.setdefault(of, {})[unit.fold] = own
+            aligned.setdefault(of, {})[unit.fold] = found
         if status.facts["state"] != "ok":
             log.error("%s: %s", unit.id, status.facts["reason"])
             folder.mkdir(parents=True, exist_ok=True)
@@ -155,20 +190,32 @@ def main(argv: Sequence[str]) -> int:
     if not aligned and not elsewhere:
         raise ModelError(f"no unit could be scored; first {failed[0]}")
     folder.mkdir(parents=True, exist_ok=True)
+    headline = registry.headline(metrics)
     rows = cross_line.rows_of(truth, elsewhere, metrics)
     for (model, encoder, strategy, seed), by_fold in sorted(aligned.items()):
         collector = scoring.Rows(dataset, split, model, encoder, strategy, seed)
         if contract.is_evaluator(model):  # of the learning curve
-            headline = registry.headline(metrics)
             scoring.score_combination(truth, by_fold, headline, collector, options.seed, nulls=False)
             rows += collector.rows
             continue
         scoring.score_combination(truth, by_fold, metrics, collector, options.seed)
         diagnostics.add_prediction(truth, by_fold, metrics, collector)
         rows += collector.rows
+    write(truth, rows, options.out)
+    if validation is not None and options.validation_out:
+        rows, headline = [], registry.choosing(metrics)
+        for (model, encoder, strategy, seed), by_fold in sorted(choosing.items()):
+            collector = scoring.Rows(dataset, split, model, encoder, strategy, seed)
+            scoring.score_combination(validation, by_fold, headline, collector, options.seed, nulls=False)
+            rows += collector.rows
+        write(validation, rows, options.validation_out)
+    return 0
+
+
+def write(truth: bundle.TruthBundle, rows: list[tuple], path: Path) -> None:
+    """Write a score table."""
     import pyarrow.parquet as pq
 
     header = {name: truth.facts[name] for name in ("dataset", "split", "axis_sha256", "truth_sha256")}
     header |= {"n_genes": len(truth.genes), "bench_compat_de_list": truth.facts.get("compat_list", "")}
-    pq.write_table(scoring.to_table(rows, header), options.out)
-    return 0
+    pq.write_table(scoring.to_table(rows, header), path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,11 +38,24 @@ class Cells:
 
 @dataclass(frozen=True)
 class Roles:
-    """Training and test perturbations of one fold."""
+    """Training, test and validation perturbations of one fold."""
 
     fold: int
     train: tuple[str, ...]
     test: tuple[str, ...]
+    valid: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Truths:
+    """What was measured: of the test perturbations, which is what models are judged by, and of the validation
+    perturbations, which choose between configurations (headline metrics only; None when no fold has any).
+    """
+
+    test: bundle.TruthBundle
+    de_rows: list[de.DeRow]
+    validation: bundle.TruthBundle | None = None
+    validation_de_rows: list[de.DeRow] = field(default_factory=list)
 
 
 def overestimated_t(group: profiles.Moments, rest: profiles.Moments) -> np.ndarray:
@@ -157,13 +170,13 @@ def build(
     cells: Cells, folds: Sequence[Roles], targets: Mapping[str, Sequence[str]], facts: dict[str, Any], seed: int,
     bench_compat_list: str = "", gene_sets: Mapping[str, Sequence[str]] | None = None, fixed: Sequence[str] = (),
     given_lists: Mapping[str, Sequence[str]] | None = None, groups: Sequence[str] = (),
-) -> tuple[bundle.TruthBundle, list[de.DeRow]]:  # fmt: skip
-    """Return the truth bundle and the rows of its DE table.
+) -> Truths:  # fmt: skip
+    """Return the truth bundles and the rows of their DE tables.
 
     Parameters
     ----------
     folds
-        Train and test perturbations; every one must have cells.
+        Perturbations by role; every one must have cells.
     targets
         Perturbed genes by perturbation (those off the axis are ignored).
     facts
@@ -177,8 +190,8 @@ def build(
     groups
         Groups of metrics the truth is prepared for, beside the default one.
     """
-    names = sorted({name for roles in folds for name in (*roles.train, *roles.test)})
-    tests = sorted({name for roles in folds for name in roles.test})
+    names = sorted({name for roles in folds for name in (*roles.train, *roles.test, *roles.valid)})
+    tests = sorted({name for roles in folds for name in (*roles.test, *roles.valid)})
     code = profiles.codes(cells.labels, names)
     control = cells.labels == CONTROL
     in_a, in_b = control & (cells.half == "A"), control & (cells.half == "B")
@@ -249,10 +262,16 @@ def build(
         wilcoxon = de.rank_sum(cells.expression, compared, len(tests))[1]
         linear_all = linear_moments.total[n_tests:].sum(axis=0) / max(int(control.sum()), 1)
         log2fc_all = de.log2_fold_change(linear, linear_all, cells.target_sum)
-    truths, de_rows = [], []
+    found: dict[str, tuple[list[bundle.FoldTruth], list[de.DeRow]]]
+    found = {bundle.TEST: ([], []), bundle.VALIDATION: ([], [])}
     sets = on_axis(gene_sets or {}, position)
-    for roles in sorted(folds, key=lambda roles: roles.fold):
-        ids = tuple(sorted(roles.test))
+    in_order = sorted(folds, key=lambda roles: roles.fold)
+    for role, roles, members in [
+        *((bundle.TEST, roles, roles.test) for roles in in_order),
+        *((bundle.VALIDATION, roles, roles.valid) for roles in in_order if roles.valid),
+    ]:
+        truths, de_rows = found[role]
+        ids = tuple(sorted(members))
         at, train = np.array([row[name] for name in ids], dtype=int), [row[name] for name in sorted(roles.train)]
         of = np.array([test_row[name] for name in ids], dtype=int)
         seen = detections[train].pooled()
@@ -311,18 +330,18 @@ def build(
             sets=sets,
             cell_mean=every[at].pooled().mean[0],
         )
-        if bench_compat_list:
+        if bench_compat_list and role == bundle.TEST:
             truth = _with_compat(
                 truth, bench_compat_list, every[at], all_control, cells.genes,
                 None if wilcoxon is None else wilcoxon[of], log2fc_all[of], given,
             )  # fmt: skip
         truths.append(truth)
+    shared = {**facts, "seed": seed, "axis_sha256": bundle.axis_hash(cells.genes), "target_sum": cells.target_sum}
+    truths, de_rows = found[bundle.TEST]
     facts = {
-        **facts,
-        "seed": seed,
+        **shared,
+        "role": bundle.TEST,
         "control_vs_control": _control_vs_control(cells, in_a, in_b, detections.mean[-1]),
-        "axis_sha256": bundle.axis_hash(cells.genes),
-        "target_sum": cells.target_sum,
         "n_control_a": int(a.n[0]),
         "n_control_b": int(b.n[0]),
         "weights_rest": "all other perturbed cells of the dataset that the folds use, controls excluded",
@@ -334,12 +353,24 @@ def build(
         **({"compat_list": bench_compat_list} if bench_compat_list else {}),
         **({"fixed_sets": sorted(name for name in fixed if name in truths[0].sets)} if fixed else {}),
     }
+    result = _bundle(truths, cells.genes, facts)
+    first = np.stack([half >= 0 for half in half_codes])
+    extended = extra_truth.add(result.folds, folds, cells, groups, targets, facts["dataset"], seed, first)
+    result = replace(result, folds=tuple(extended))
+    validation, validation_rows = found[bundle.VALIDATION]
+    if not validation:
+        return Truths(result, de_rows)
+    facts = {**shared, "role": bundle.VALIDATION, "metric_groups": []}
+    return Truths(result, de_rows, _bundle(validation, cells.genes, facts), validation_rows)
+
+
+def _bundle(truths: list[bundle.FoldTruth], genes: np.ndarray, facts: dict[str, Any]) -> bundle.TruthBundle:
+    """Return the bundle of these folds, with the genes eligible for gene-wise metrics and its own hash."""
     reliability, eligible = _reliability(truths)
-    truths = [replace(truth, eligible=eligible) for truth in truths]
-    truths = extra_truth.add(truths, folds, cells, groups, targets, facts["dataset"], seed)
-    result = bundle.TruthBundle(cells.genes, tuple(truths), reliability, eligible, facts)
+    folds = tuple(replace(truth, eligible=eligible) for truth in truths)
+    result = bundle.TruthBundle(genes, folds, reliability, eligible, facts)
     result.facts["truth_sha256"] = _digest(result)
-    return result, de_rows
+    return result
 
 
 def on_axis(gene_sets: Mapping[str, Sequence[str]], position: Mapping[str, int]) -> dict[str, np.ndarray]:

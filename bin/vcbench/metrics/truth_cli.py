@@ -24,22 +24,24 @@ EPILOG = """Example:
     --dataset-id tp53 --split variant --seed 0 --out-dir .
 
 Writes <id>.<split>.truth.h5ad, <id>.<split>.de.parquet and <id>.<split>.reference.scores.parquet (no-skill values,
-the split-half ceiling tech_duplicate and facts of the truth: rows of the score table that belong to no model)."""
+the split-half ceiling tech_duplicate and facts of the truth: rows of the score table that belong to no model).
+The same files with .validation. in their names are about the validation perturbations, which choose between
+configurations of a model; no number of a leaderboard comes from them."""
 
 
 def read_folds(path: Path | str) -> list[truth.Roles]:
-    """Return training and test perturbations by fold; raises :class:`InputError` when a fold lacks either."""
+    """Return the perturbations by fold and role; raises :class:`InputError` when a fold has none to train or test."""
     rows = read_tsv(path, ("perturbation", "fold", "role"))
     folds = []
     for number in sorted({int(row["fold"]) for row in rows}):
         of = {role: tuple(sorted(r["perturbation"] for r in rows if int(r["fold"]) == number and r["role"] == role))
-              for role in ("train", "test")}  # fmt: skip
+              for role in ("train", "test", "valid")}  # fmt: skip
         for role, names in of.items():
-            if not names:
+            if not names and role != "valid":
                 raise InputError(f"fold {number} has no {role} perturbation", where=str(path))
             if len(set(names)) < len(names):
                 raise InputError(f"a {role} perturbation is listed twice in fold {number}", where=str(path))
-        folds.append(truth.Roles(number, of["train"], of["test"]))
+        folds.append(truth.Roles(number, **of))
     if not folds:
         raise InputError("no folds", where=str(path))
     return folds
@@ -103,20 +105,28 @@ def read_cells(path: Path | str) -> tuple[truth.Cells, str, dict[str, list[str]]
 
 
 def write_reference_scores(built: bundle.TruthBundle, path: Path | str, metrics: dict[str, registry.Metric]) -> None:
-    """Write the evaluator's own rows: no-skill values, ceiling, facts of the truth."""
+    """Write the evaluator's own rows: no-skill values, ceiling, facts of the truth.
+
+    Of validation perturbations there are only no-skill values: they describe no dataset and judge no model.
+    """
     import pyarrow.parquet as pq
 
     facts = built.facts
     rows = []
-    for name, add in (
-        (contract.NO_SKILL, lambda r: scoring.add_no_skill(built, metrics, r)),
+    of_truth = (
         (contract.TRUTH, lambda r: scoring.add_truth_facts(built, r)),
         (contract.TRUTH, lambda r: diagnostics.add_truth(built, r)),
+    )
+    held_out = facts["role"] == bundle.TEST
+    for name, add in (
+        (contract.NO_SKILL, lambda r: scoring.add_no_skill(built, metrics, r)),
+        *(of_truth if held_out else ()),
     ):
         collector = scoring.Rows(facts["dataset"], facts["split"], name)
         add(collector)
         rows += collector.rows
-    rows += ceilings.rows_of(built, metrics)
+    if held_out:
+        rows += ceilings.rows_of(built, metrics)
     header = {name: facts[name] for name in ("dataset", "split", "axis_sha256", "truth_sha256")}
     pq.write_table(scoring.to_table(rows, header), path)
 
@@ -162,22 +172,24 @@ def main(argv: Sequence[str]) -> None:
         "inputs": {"dataset": sha256_file(options.dataset), "folds": sha256_file(options.folds)},
         "position_seen": positions_seen(options.perturbations, folds),
     }
-    built, de_rows = truth.build(cells, folds, targets, facts, options.seed, list_name, gene_sets, fixed, lists, wanted)
-    write(built, de_rows, options.out_dir, metrics)
+    built = truth.build(cells, folds, targets, facts, options.seed, list_name, gene_sets, fixed, lists, wanted)
+    write(built.test, built.de_rows, options.out_dir, metrics)
+    if built.validation is not None:
+        write(built.validation, built.validation_de_rows, options.out_dir, registry.choosing(metrics))
 
 
 def write(
     built: bundle.TruthBundle, de_rows: list[de.DeRow], folder: Path, metrics: dict[str, registry.Metric]
-) -> tuple[Path, Path, Path]:
-    """Write truth bundle, DE table and reference scores into `folder`; return their paths."""
+) -> None:
+    """Write truth bundle, DE table and reference scores into `folder`."""
     import pyarrow.parquet as pq
 
     folder.mkdir(parents=True, exist_ok=True)
     facts = built.facts
-    stem = folder / f"{facts['dataset']}.{facts['split']}"
+    of = "" if facts["role"] == bundle.TEST else f".{facts['role']}"
+    stem = folder / f"{facts['dataset']}.{facts['split']}{of}"
     paths = tuple(Path(f"{stem}.{suffix}") for suffix in ("truth.h5ad", "de.parquet", "reference.scores.parquet"))
     bundle.write(built, paths[0])
     header = {**de.settings(), **{k: facts[k] for k in ("dataset", "split", "axis_sha256", "truth_sha256", "inputs")}}
     pq.write_table(de.to_table(de_rows, built.genes, json.loads(json.dumps(header))), paths[1])
     write_reference_scores(built, paths[2], metrics)
-    return paths

@@ -89,12 +89,12 @@ class FoldData:
             counts=self._counts[rows],
         )
 
-    def request(self, fold: int, cells_per_perturbation: int = 0) -> PredictionRequest:
-        """Return the test perturbations with as many cells as were measured, or a fixed number of each."""
-        test = self._with_role(fold, "test")
+    def request(self, fold: int, cells_per_perturbation: int = 0, role: str = "test") -> PredictionRequest:
+        """Return the perturbations of a role with as many cells as were measured, or a fixed number of each."""
+        wanted = self._with_role(fold, role)
         return PredictionRequest(
-            perturbations=test,
-            n_cells=tuple(cells_per_perturbation or int(self._table[item.id]["n_cells"]) for item in test),
+            perturbations=wanted,
+            n_cells=tuple(cells_per_perturbation or int(self._table[item.id]["n_cells"]) for item in wanted),
             controls=self._controls(),
             genes=self.genes,
             vectors=None,

@@ -14,8 +14,9 @@ example:
       --dataset tp53.h5ad --perturbations tp53.perturbations.tsv --folds tp53.variant.folds.tsv \\
       --encodings tp53.onehot.alt.h5ad --models models/*.model --out-dir predictions
 
-writes <unit>.predictions.h5ad (obs: perturbation; X: log1p) and <unit>.predict.status.json for each unit.
-Every prediction is checked: finite, exactly the test perturbations, the genes of the dataset.
+writes <unit>.predictions.h5ad (obs: perturbation; X: log1p), the same of the fold's validation perturbations as
+<unit>.validation.h5ad (they choose between encoders and strategies) and <unit>.predict.status.json for each unit.
+Every prediction is checked: finite, exactly the perturbations of the fold, the genes of the dataset.
 A unit that fails is recorded and the others go on; exit code 0 when at least one unit is ok.
 """
 

@@ -13,9 +13,9 @@ import numpy as np
 from vcbench.core import h5ad
 from vcbench.core.errors import ModelError
 from vcbench.core.status import Status
-from vcbench.core.units import Unit
+from vcbench.core.units import NO_ENCODER, Unit
 from vcbench.models import atlas, encodable, registry, task
-from vcbench.models.base import CELLS, PROFILE, Model, Prediction, PredictionRequest
+from vcbench.models.base import CELLS, PROFILE, Model, Prediction, PredictionRequest, Vectors
 from vcbench.models.scaling import Scaling
 
 log = logging.getLogger(__name__)
@@ -76,8 +76,8 @@ def _check_variance(prediction: Prediction, shape: tuple[int, ...]) -> None:
         raise ModelError("the variance of the predicted values is negative or not finite")
 
 
-def write(unit: Unit, prediction: Prediction, request: PredictionRequest, code: str, out_dir: Path) -> Path:
-    """Write `<unit>.predictions.h5ad` and return its path."""
+def write(unit: Unit, prediction: Prediction, request: PredictionRequest, code: str, path: Path) -> None:
+    """Write a file of predictions."""
     import anndata as ad
     import pandas as pd
 
@@ -92,13 +92,10 @@ def write(unit: Unit, prediction: Prediction, request: PredictionRequest, code: 
     data = ad.AnnData(np.ascontiguousarray(prediction.values, dtype=np.float32), obs=obs, var=var)
     if prediction.variance is not None:
         data.layers["predictive_variance"] = np.ascontiguousarray(prediction.variance, dtype=np.float32)
-    path = out_dir / f"{unit.id}.predictions.h5ad"
     facts = {"unit": unit.id, **asdict(unit), "kind": prediction.kind, "code": code}
     if prediction.absent:
-        log.warning("%s: %s", unit.id, absences(prediction, request))
         facts["absent"] = dict(prediction.absent)
     h5ad.write(data, path, facts)
-    return path
 
 
 def load(unit: Unit, folder: Path, settings: dict[str, Any]) -> Model:
@@ -118,25 +115,40 @@ def predict(job: task.Task) -> None:
     source = job.read_data()
 
     def work(unit: Unit, status: Status) -> None:
-        (job.options.out_dir / f"{unit.id}.predictions.h5ad").unlink(missing_ok=True)
+        tested, validated = (job.options.out_dir / f"{unit.id}.{name}.h5ad" for name in ("predictions", "validation"))
+        for path in (tested, validated):
+            path.unlink(missing_ok=True)
         if f"{unit.id}.model" not in folders:
             status.facts.update(
                 state="blocked", reason=f"no fitted model {unit.id}.model (TRAIN failed or was not run)"
             )
             return
         settings = job.settings[unit.model]
-        request = source.request(unit.fold, settings.get("cells_per_perturbation", 0))
-        if not request.ids:
-            raise ModelError(f"fold {unit.fold} has no test perturbation")
         folder = folders[f"{unit.id}.model"]
         model = load(unit, folder, settings)
-        vectors = job.vectors(unit, request.ids)
-        scaling = Scaling.load(settings, folder, encoded=vectors is not None)
-        possible = encodable.request(request, scaling.apply(vectors))
-        prediction = encodable.declared(model.predict(possible, unit.seed, job.device), vectors)
-        check(prediction, request)
+        scaling = Scaling.load(settings, folder, encoded=unit.encoder != NO_ENCODER)
+
+        def of(request: PredictionRequest, vectors: Vectors | None) -> Prediction:
+            possible = encodable.request(request, scaling.apply(vectors))
+            prediction = encodable.declared(model.predict(possible, unit.seed, job.device), vectors)
+            check(prediction, request)
+            return prediction
+
+        n_cells = settings.get("cells_per_perturbation", 0)
+        request = source.request(unit.fold, n_cells)
+        if not request.ids:
+            raise ModelError(f"fold {unit.fold} has no test perturbation")
+        prediction = of(request, job.vectors(unit, request.ids))
         status.facts["note"] = absences(prediction, request)
-        write(unit, prediction, request, job.options.code, job.options.out_dir)
+        if status.facts["note"]:
+            log.warning("%s: %s", unit.id, status.facts["note"])
+        # what chooses between configurations; units of the learning curve are not chosen from
+        choosing = source.request(unit.fold, n_cells, "valid")
+        vectors = job.vectors(unit, choosing.ids)
+        known = [name for name in choosing.ids if vectors is None or name not in vectors.absent]
+        if known and not unit.trained_on:
+            write(unit, of(choosing, vectors), choosing, job.options.code, validated)
+        write(unit, prediction, request, job.options.code, tested)
         if unit.id in job.options.atlas:
             # the predictions stand without the atlas; plan.tsv repeats the note
             note = atlas.attempt(unit, model, scaling, source, job, settings)

@@ -39,11 +39,11 @@ EPILOG = """Example:
   vcb_aggregate.py --plan plan.tsv --statuses statuses/* --scores scores/* --perturbations *.perturbations.tsv \\
     --failures failures.json --seed 0 --bootstrap 2000 --out-dir tables
 
-Writes leaderboard.tsv, contrasts.tsv, selection.tsv (configurations chosen without looking), ranks.tsv (critical
+Writes leaderboard.tsv, contrasts.tsv, selection.tsv (configurations chosen by validation), ranks.tsv (critical
 differences), agreement.tsv (do metrics and datasets agree), factors.tsv (model x encoder x strategy), families.tsv
 (scaled scores), ceilings.tsv (what each metric can show here), diagnostics.tsv (properties of data and predictions),
-strata.tsv (scores by kind of perturbation), plan.tsv (every unit with its state and reason), cost.tsv and
-scores.parquet (every value).
+strata.tsv (scores by kind of perturbation), plan.tsv (every unit with its state and reason), cost.tsv,
+scores.parquet (every value) and validation.parquet (every value of validation perturbations).
 --scores takes the tables of vcb_score.py and the reference tables of vcb_truth.py. The best simple baseline of a metric
 is the baseline model (negative controls left out, models and encoders) with the best value over the test perturbations:
 chosen on the data it is compared on, which favours the baseline, so that a claim to beat it is conservative."""
@@ -61,16 +61,18 @@ TABLES = {
 def aggregate(
     plan: Sequence[Mapping[str, Any]], table: pa.Table, clusters: Mapping[str, Mapping[str, str]],
     assets: Path, negative: set[str], seed: int, n_resamples: int,
-    annotations: Mapping[str, Mapping[str, Mapping[str, str]]] | None = None,
+    annotations: Mapping[str, Mapping[str, Mapping[str, str]]] | None = None, validation: pa.Table | None = None,
 ) -> dict[str, list[dict[str, Any]]]:  # fmt: skip
     """Return the rows of all `TABLES`; `plan` carries the state of each unit.
 
     `annotations` are the rows of perturbations.tsv by dataset and perturbation; without them strata are few.
+    `validation` are the scores of validation perturbations; without them nothing chooses between configurations.
     """
     metrics, families_of = registry.load(assets), catalogue.load("metrics", assets)["families"]
     primary = catalogue.load("metrics", assets)["groups"]["primary"][0]
     primary_set = metrics[primary].headline[0]
     found = scores.by_panel(table)
+    choosing = {} if validation is None else scores.by_panel(validation)
     annotations, of_truth = annotations or {}, strata.facts(table)
     tables: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
     for (dataset, split), planned in panel.combinations(plan).items():
@@ -83,6 +85,8 @@ def aggregate(
         one = panel.build(dataset, split, planned, held, clusters.get(dataset, {}), seed, n_resamples)
         log.info("%s %s: %d combinations, %d perturbations, %d clusters", dataset, split, len(planned), len(one.rows),
                  one.groups.n)  # fmt: skip
+        of_validation = choosing.get((dataset, split), scores.no_scores())
+        choosers = panel.build(dataset, split, planned, of_validation, clusters.get(dataset, {}), seed, 1)
         levels = strata.levels(one.rows, annotations.get(dataset, {}), of_truth.get((dataset, split), {}))
         board, headline = [], {}
         for metric, gene_set in panel.pairs(metrics, held):
@@ -94,7 +98,8 @@ def aggregate(
             if gene_set in metric.headline and not metric.compat:
                 headline[metric.id, gene_set] = (metric, series)
                 tables["strata"] += strata.rows(one, metric, gene_set, series, levels)
-                tables["selection"] += selection.rows(one, metric, gene_set, series, negative)
+                chooses = selection.choosing(choosers, [(metric, gene_set), (metrics[primary], primary_set)])
+                tables["selection"] += selection.rows(one, metric, gene_set, series, negative, chooses)
         tables["leaderboard"] += leaderboard.in_plan_order(board)
         of_primary = headline[primary, primary_set][1]
         tables["ranks"] += ranks.rows(one, metrics[primary], primary_set, of_primary)
@@ -118,6 +123,10 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--scores", nargs="*", default=[], type=Path, metavar="PARQUET", help="score and reference tables"
     )
+    parser.add_argument(
+        "--validation-scores", nargs="*", default=[], type=Path, metavar="PARQUET",
+        help="the same of validation perturbations: they choose between encoders and strategies",
+    )  # fmt: skip
     parser.add_argument("--failures", type=Path, metavar="JSON", help="tasks that ended without output")
     parser.add_argument(
         "--perturbations", nargs="*", default=[], type=Path, metavar="TSV", help="<id>.perturbations.tsv"
@@ -134,7 +143,7 @@ def main(argv: Sequence[str]) -> None:
     models, encoders = (catalogue.load(kind, options.assets)["entries"] for kind in ("models", "encoders"))
     plan = read_tsv(options.plan, ("unit", "dataset", "split", "fold", "model", "encoder", "strategy", "seed", "class",
                                    "process", "task"))  # fmt: skip
-    table = scores.read_scores(options.scores)
+    table, validation = scores.read_scores(options.scores), scores.read_scores(options.validation_scores)
     accounts = accounting.account(
         plan, accounting.read_statuses(options.statuses), accounting.read_failures(options.failures),
         scores.scored_units(table, plan), encoders,
@@ -142,7 +151,7 @@ def main(argv: Sequence[str]) -> None:
     negative = {name for name, entry in {**models, **encoders}.items() if entry.get("negative_control")}
     tables = aggregate(
         accounts, table, read_clusters(options.perturbations), options.assets, negative, options.seed,
-        options.bootstrap, strata.read_annotations(options.perturbations),
+        options.bootstrap, strata.read_annotations(options.perturbations), validation,
     )  # fmt: skip
     folder = options.out_dir
     folder.mkdir(parents=True, exist_ok=True)
@@ -152,3 +161,4 @@ def main(argv: Sequence[str]) -> None:
     write_tsv(folder / "plan.tsv", accounts, [*columns, *accounting.COLUMNS])
     write_tsv(folder / "cost.tsv", accounts, accounting.COST)
     pq.write_table(table, folder / "scores.parquet")
+    pq.write_table(validation, folder / "validation.parquet")

@@ -1,13 +1,14 @@
-"""selection.tsv: what a model scores when its encoder and strategy are chosen without looking (metrics.md 10.3).
+"""selection.tsv: what a model scores when validation chose its encoder and strategy (metrics.md 10.3).
 
-The best of many configurations looks better than it is. No separate validation predictions exist, so the configuration
-is chosen fold by fold on the scores of the other folds and judged on the fold that had no say.
+The best of many configurations looks better than it is. So each fold's configuration is the one that does best on the
+fold's validation perturbations, which no score of the fold's test perturbations has seen, and is judged on the latter.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,28 +21,71 @@ from vcbench.stats.panel import Panel, Series
 
 SELECTION = (
     "dataset", "split", "metric", "gene_set", "model", "value", "ci_low", "ci_high", "interval", "n", "n_clusters",
-    "n_configurations", "chosen", "naive", "naive_encoder", "naive_strategy", "optimism", "reference_model",
-    "reference_encoder", "reference_strategy", "difference", "difference_low", "difference_high", "p", "p_holm",
-    "verdict", "status", "n_missing_pred",
+    "n_configurations", "chosen", "chosen_by", "n_validation", "naive", "naive_encoder", "naive_strategy", "optimism",
+    "reference_model", "reference_encoder", "reference_strategy", "difference", "difference_low", "difference_high",
+    "p", "p_holm", "verdict", "status", "n_missing_pred",
 )  # fmt: skip
 
 
-def choose(numerator: np.ndarray, denominator: np.ndarray, folds: np.ndarray, higher: bool) -> dict[int, int | None]:
-    """Return per fold the row of (M, K) series with the best ratio of sums over all other folds, None without any.
+@dataclass(frozen=True)
+class Choosing:
+    """The scores that choose: M configurations of a plan over the V validation perturbations of all folds.
 
-    `folds` (K,). Ties, to 10 digits, go to the first row.
+    `numerator` and `denominator` (M, V) with undefined predictions at no skill, NaN where a configuration predicted no
+    validation perturbation of the fold; `folds` (V,); `higher` is better; `by` names metric and gene set.
     """
-    chosen: dict[int, int | None] = {}
-    for fold in np.unique(folds):
-        others = folds != fold
-        value = bootstrap.ratio(numerator[:, others], denominator[:, others])
+
+    numerator: np.ndarray
+    denominator: np.ndarray
+    folds: np.ndarray
+    higher: bool
+    by: str
+
+    def values(self, fold: int) -> np.ndarray:
+        """Return (M,) the metric over the validation perturbations of a fold, NaN where it is undefined."""
+        at = self.folds == fold
+        return bootstrap.ratio(self.numerator[:, at], self.denominator[:, at])
+
+    @property
+    def smallest(self) -> int:
+        """Number of validation perturbations of the fold with the fewest."""
+        return min(np.unique(self.folds, return_counts=True)[1].tolist(), default=0)
+
+    def complete(self) -> bool:
+        """Return whether any configuration has a value in every fold."""
+        folds = np.unique(self.folds)
+        return len(folds) > 0 and all(not np.isnan(self.values(int(fold))).all() for fold in folds)
+
+    def choose(self, members: Sequence[int], fold: int) -> int | None:
+        """Return which of the `members` does best in a fold, None when none has a value.
+
+        Ties, to 10 digits, go to the first.
+        """
+        value = self.values(fold)[list(members)] * (1 if self.higher else -1)
         if np.isnan(value).all():
-            chosen[int(fold)] = None
-            continue
-        best = np.nanmax(value if higher else -value)
-        close = (value if higher else -value) >= best - 1e-10 * max(1.0, abs(best))
-        chosen[int(fold)] = int(np.flatnonzero(close)[0])
-    return chosen
+            return None
+        best = np.nanmax(value)
+        return members[int(np.flatnonzero(value >= best - 1e-10 * max(1.0, abs(best)))[0])]
+
+
+def choosing(validation: Panel, wanted: Sequence[tuple[Metric, str]]) -> Choosing:
+    """Return what chooses: the first of the `wanted` metrics and gene sets that is defined in every fold, or the last.
+
+    A metric over the genes of all folds has no value in a fold, and some have none over very few perturbations: then
+    the primary metric, which callers give last, chooses.
+    """
+    for metric, gene_set in wanted:
+        series = validation.series(metric, gene_set)
+        numerator, denominator = series.imputed_numerator.copy(), series.imputed_denominator.copy()
+        for fold in np.unique(validation.folds):
+            at = validation.folds == fold
+            unknown = np.ix_(series.no_prediction[:, at].all(axis=1), at)
+            numerator[unknown], denominator[unknown] = np.nan, np.nan
+        found = Choosing(numerator, denominator, validation.folds, metric.direction == "higher",
+                         metric.column(gene_set))  # fmt: skip
+        if found.complete():
+            break
+    return found
 
 
 def honest(
@@ -55,8 +99,10 @@ def honest(
     return top, bottom
 
 
-def rows(panel: Panel, metric: Metric, gene_set: str, series: Series, negative: set[str]) -> list[dict[str, Any]]:
-    """Return one row per model: its score under honest selection, the optimism of the naive maximum, and the contrast.
+def rows(
+    panel: Panel, metric: Metric, gene_set: str, series: Series, negative: set[str], chooses: Choosing
+) -> list[dict[str, Any]]:
+    """Return one row per model: its score when validation chooses, the optimism of the naive maximum, and the contrast.
 
     Configurations on negative controls are no candidates. Intervals and tests hold the choices fixed. The reference
     is the best simple baseline as in contrasts.tsv, chosen in hindsight, which favours it. Holm over the models.
@@ -78,30 +124,30 @@ def rows(panel: Panel, metric: Metric, gene_set: str, series: Series, negative: 
     of_naive: list[tuple[str, str, str]] = []
     for i, model in enumerate(models):
         members = [m for m in candidates[model] if panel.scored[m]]
-        found = dict.fromkeys(np.unique(panel.folds).tolist(), 0) if len(members) == 1 else choose(
-            series.imputed_numerator[members], series.imputed_denominator[members], panel.folds, higher
-        )  # fmt: skip
+        # a single candidate needs no choice
+        found = {
+            fold: (members[0] if len(members) == 1 else chooses.choose(members, fold)) if members else None
+            for fold in np.unique(panel.folds).tolist()
+        }
         status = "ok"
         if not members:
             status = "not_scored"
         elif None in found.values() or not found:
-            status = "one_fold"  # nothing is left to choose on
+            status = "no_validation"  # nothing to choose on
         else:
-            top[i], bottom[i] = honest(
-                series.imputed_numerator[members], series.imputed_denominator[members], panel.folds, found
-            )
+            top[i], bottom[i] = honest(series.imputed_numerator, series.imputed_denominator, panel.folds, found)
         values = series.imputed[members]
         known = not np.isnan(values).all()
         at = int(np.nanargmax(values if higher else -values)) if known else -1
         naive[i] = values[at] if known else np.nan
         of_naive.append(panel.plan[members[at]].of if known else (model, "", ""))
         unanswered = [
-            int(series.missing[members[row], panel.folds == fold].sum()) for fold, row in found.items()
+            int(series.missing[row, panel.folds == fold].sum()) for fold, row in found.items()
             if status == "ok" and row is not None
         ]  # fmt: skip
         missing.append(sum(unanswered))
-        texts.append(_text(panel, members, found) if status == "ok" else "")
-        own[i] = status == "ok" and all(row is not None and members[row] == reference for row in found.values())
+        texts.append(_text(panel, found) if status == "ok" else "")
+        own[i] = status == "ok" and all(row == reference for row in found.values())
         statuses.append(status)
     ci = bootstrap.intervals(top, bottom, panel.groups, panel.weights)
     compared = _compared(panel, series, np.where(own[:, None], np.nan, top), reference)
@@ -118,7 +164,9 @@ def rows(panel: Panel, metric: Metric, gene_set: str, series: Series, negative: 
         row = {
             "dataset": panel.dataset, "split": panel.split, "metric": metric.id, "gene_set": gene_set, "model": model,
             "interval": ci.method[i], "n": int((~np.isnan(top[i])).sum()), "n_clusters": int(ci.n_clusters[i]),
-            "n_configurations": len(candidates[model]), "chosen": texts[i], "naive_encoder": of_naive[i][1],
+            "n_configurations": len(candidates[model]), "chosen": texts[i],
+            "chosen_by": chooses.by if statuses[i] == "ok" and len(candidates[model]) > 1 else "",
+            "n_validation": chooses.smallest, "naive_encoder": of_naive[i][1],
             "naive_strategy": of_naive[i][2], "status": statuses[i], "n_missing_pred": missing[i],
             **names, **tidied(numbers, i),
         }  # fmt: skip
@@ -141,7 +189,7 @@ def _compared(panel: Panel, series: Series, top: np.ndarray, reference: int | No
             "p_holm": contrasts.holm(p)}  # fmt: skip
 
 
-def _text(panel: Panel, members: Sequence[int], chosen: dict[int, int | None]) -> str:
+def _text(panel: Panel, chosen: dict[int, int | None]) -> str:
     """Return the chosen configurations, ``fold:encoder.strategy``."""
-    named_ = {fold: panel.plan[members[row]].of[1:] for fold, row in chosen.items() if row is not None}
+    named_ = {fold: panel.plan[row].of[1:] for fold, row in chosen.items() if row is not None}
     return ";".join(f"{fold}:{encoder}.{strategy}" for fold, (encoder, strategy) in sorted(named_.items()))

@@ -7,6 +7,7 @@ process AGGREGATE {
     path plan
     path statuses, stageAs: 'statuses/*'
     path scores, stageAs: 'scores/*'
+    path validation, stageAs: 'validation/*'
     path perturbations, stageAs: 'perturbations/*'
     val failures
     path assets, stageAs: 'assets/*'
@@ -27,6 +28,7 @@ process AGGREGATE {
         --plan ${plan} \\
         --statuses statuses/* \\
         --scores scores/* \\
+        --validation-scores validation/* \\
         --perturbations perturbations/* \\
         --failures failures.json \\
         --assets assets \\
@@ -38,6 +40,6 @@ process AGGREGATE {
     """
     mkdir tables
     cp ${plan} tables/plan.tsv
-    touch tables/{cost,leaderboard,contrasts,selection,ranks,agreement,factors,families,ceilings,diagnostics,strata}.tsv tables/scores.parquet
+    touch tables/{cost,leaderboard,contrasts,selection,ranks,agreement,factors,families,ceilings,diagnostics,strata}.tsv tables/{scores,validation}.parquet
     """
 }

@@ -13,7 +13,9 @@ process TRUTH {
 
     output:
     tuple val(meta), path("${meta.id}.truth.h5ad"), path("${meta.id}.de.parquet"), emit: truth
+    tuple val(meta), path("${meta.id}.validation.truth.h5ad"), path("${meta.id}.validation.de.parquet"), emit: validation
     path "${meta.id}.reference.scores.parquet", emit: scores
+    path "${meta.id}.validation.reference.scores.parquet", emit: validation_scores
     tuple val("${task.process}"), eval('vcb_versions.py anndata illico numpy pyarrow scipy'), topic: versions
 
     script:
@@ -35,6 +37,7 @@ process TRUTH {
 
     stub:
     """
-    touch ${meta.id}.truth.h5ad ${meta.id}.de.parquet ${meta.id}.reference.scores.parquet
+    touch ${meta.id}.{truth.h5ad,de.parquet,reference.scores.parquet}
+    touch ${meta.id}.validation.{truth.h5ad,de.parquet,reference.scores.parquet}
     """
 }

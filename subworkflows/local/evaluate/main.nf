@@ -19,6 +19,11 @@ def perturbationNames(table) {
     return lines.drop(1).findAll { fields -> fields[cells] != '0' }.collect { fields -> fields[name] }
 }
 
+// Predictions by unit, [ [test predictions, validation predictions], ... ], so that a group has as many items as units
+def unitFiles(predictions) {
+    return sortedFiles(predictions).groupBy { item -> item.name.replaceFirst(/\.(predictions|validation)\.h5ad$/, '') }.values() as List
+}
+
 workflow EVALUATE {
     take:
     ch_folds     // channel: [ val(meta), path(h5ad), path(perturbations), path(folds) ], meta: id = dataset.split
@@ -38,17 +43,17 @@ workflow EVALUATE {
         .map { group, units -> [group, units.size()] }
     ch_scorable = ch_predicted
         .flatMap { meta, predictions, _status ->
-            sortedFiles(predictions).collect { item -> ["${meta.dataset}.${meta.split}.${meta.process.toLowerCase()}".toString(), item] }
+            unitFiles(predictions).collect { files -> ["${meta.dataset}.${meta.split}.${meta.process.toLowerCase()}".toString(), files] }
         }
         .combine(ch_sizes, by: 0)
         .map { group, predictions, size -> [groupKey(group, size), predictions] }
         .groupTuple(remainder: true)
         .map { group, predictions ->
             def parts = group.toString().tokenize('.')
-            ["${parts[0]}.${parts[1]}".toString(), [id: group.toString()], sortedFiles(predictions)]
+            ["${parts[0]}.${parts[1]}".toString(), [id: group.toString()], sortedFiles(predictions.flatten())]
         }
-        .combine(TRUTH.out.truth.map { meta, truth, de -> [meta.id, truth, de] }, by: 0)
-        .map { _split, meta, predictions, truth, de -> [meta, truth, de, predictions] }
+        .combine(TRUTH.out.truth.join(TRUTH.out.validation).map { meta, truth, de, of_validation, their_de -> [meta.id, truth, de, [of_validation, their_de]] }, by: 0)
+        .map { _split, meta, predictions, truth, de, validation -> [meta, truth, de, validation, predictions] }
 
     // ceiling: the same perturbations measured in another dataset of the run
     ch_measured = TRUTH.out.truth
@@ -60,7 +65,7 @@ workflow EVALUATE {
         .filter { _split, id, _truth, _de, names, other, _theirs, _their_de, others -> id != other && !names.disjoint(others) }
         .map { _split, id, truth, de, _names, _other, theirs, _their_de, _others -> [id, truth, de, theirs] }
         .groupTuple(by: [0, 1, 2])
-        .map { id, truth, de, theirs -> [[id: "${id}.cross_line".toString()], truth, de, sortedFiles(theirs)] }
+        .map { id, truth, de, theirs -> [[id: "${id}.cross_line".toString()], truth, de, [], sortedFiles(theirs)] }
     SCORE(ch_scorable.mix(ch_elsewhere), metrics, codeDigest(['vcb_score.py']))
 
     ch_statuses = ch_trained
@@ -70,6 +75,8 @@ workflow EVALUATE {
         .collect(sort: { status -> status.name })
         .ifEmpty([])
     ch_scores = SCORE.out.scores.map { _meta, scores -> scores }.mix(TRUTH.out.scores).collect(sort: { scores -> scores.name }).ifEmpty([])
+
+    ch_validation = SCORE.out.validation.mix(TRUTH.out.validation_scores).collect(sort: { scores -> scores.name }).ifEmpty([])
 
     // read once everything above has ended, so that every failed task is in the trace
     ch_tasks = ch_units.map { unit -> unit.task }.unique().toList()
@@ -84,6 +91,7 @@ workflow EVALUATE {
         ch_plan,
         ch_statuses,
         ch_scores,
+        ch_validation,
         ch_folds.map { _meta, _h5ad, perturbations, _folds -> perturbations }.unique().collect(sort: { table -> table.name }),
         ch_failures,
         channel.fromList(['models', 'encoders', 'metrics']).map { name -> file("${projectDir}/assets/${name}.yml") }.collect(),

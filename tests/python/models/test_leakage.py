@@ -181,12 +181,12 @@ def test_references_of_the_evaluator_do_not_depend_on_test_cells_and_its_labels_
     folds = truth_cli.read_folds(before / "toy.variant.folds.tsv")[:1]
     cells, *_ = truth_cli.read_cells(before / "toy.h5ad")
     facts = {"dataset": "toy", "split": "variant"}
-    built = [truth.build(cells, folds, {}, dict(facts), 0)[0]]
+    built = [truth.build(cells, folds, {}, dict(facts), 0).test]
     other = profiles.take(cells.expression, np.arange(len(cells.labels))).toarray()
     test = np.isin(cells.labels.astype(str), folds[0].test)
     other[test] = other[test][::-1] * 0.5 + 0.7
     cells = truth.Cells(sp.csr_matrix(other), cells.labels, cells.half, cells.genes, cells.target_sum)
-    built.append(truth.build(cells, folds, {}, dict(facts), 0)[0])
+    built.append(truth.build(cells, folds, {}, dict(facts), 0).test)
     one, two = (item.folds[0] for item in built)
     for name in ("train_mean", "train_pc1", "expressed", "control_a", "control_b", "control_all"):
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
@@ -205,7 +205,7 @@ def test_which_genes_are_on_the_axis_is_all_that_test_cells_decide(case):
     assert GENES[-1] in h5ad.read(folder / "toy.h5ad").var_names
     folds = truth_cli.read_folds(folder / "toy.variant.folds.tsv")[:1]
     cells, *_ = truth_cli.read_cells(folder / "toy.h5ad")
-    fold = truth.build(cells, folds, {}, {"dataset": "toy", "split": "variant"}, 0)[0].folds[0]
+    fold = truth.build(cells, folds, {}, {"dataset": "toy", "split": "variant"}, 0).test.folds[0]
     assert not fold.expressed[cells.genes.tolist().index(GENES[-1])]
     assert not any(cells.genes.tolist().index(GENES[-1]) in found for found in fold.significant)
     counts[:, -1] = 0

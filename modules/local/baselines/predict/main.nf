@@ -10,7 +10,7 @@ process BASELINES_PREDICT {
     val code
 
     output:
-    tuple val(meta), path('*.predictions.h5ad'), path('*.predict.status.json'), emit: predicted
+    tuple val(meta), path('*.{predictions,validation}.h5ad'), path('*.predict.status.json'), emit: predicted
     path '*.atlas.tsv', optional: true, topic: atlas
     tuple val("${task.process}"), eval('vcb_versions.py anndata numpy scipy'), topic: versions
 
@@ -35,7 +35,7 @@ process BASELINES_PREDICT {
 
     stub:
     """
-    touch ${units.collect { unit -> "${unit}.predictions.h5ad" }.join(' ')}
+    touch ${units.collect { unit -> "${unit}.predictions.h5ad ${unit}.validation.h5ad" }.join(' ')}
     touch ${units.collect { unit -> "${unit}.predict.status.json" }.join(' ')}
     touch ${meta.atlas.collect { unit -> "${unit}.atlas.tsv" }.join(' ')} .atlas
     """
