@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vcbench.core.errors import InputError
-from vcbench.metrics import contract, genewise, scoring
+from vcbench.metrics import contract, genewise, half_cells, scoring
 from vcbench.metrics.bundle import FoldTruth, TruthBundle
 from vcbench.metrics.comparison import Predicted
 from vcbench.metrics.registry import Metric
@@ -87,12 +87,15 @@ def add_full_size(
 def add_perfect_copy(bundle: TruthBundle, metrics: Mapping[str, Metric], rows: scoring.Rows) -> None:
     """Add the scores of the measured profiles as their own prediction: does a metric attain its optimum?
 
-    Control-referenced deltas fall short of 1 by the noise of the two control halves; `nmse_ctrl` is not above 0.
+    Control-referenced deltas and sets of significant genes fall short of 1 by the noise of the two control halves;
+    `nmse_ctrl` is not above 0.
     """
     predictions = {}
     for fold in bundle.folds:
         known = ~np.isnan(fold.profile).any(axis=1)
-        predictions[fold.fold] = Predicted(fold.profile, np.zeros_like(fold.profile), known.astype(np.int64))
+        predictions[fold.fold] = Predicted(
+            fold.profile, np.zeros_like(fold.profile), known.astype(np.int64), half_cells.whole(fold)
+        )
     scoring.score_combination(bundle, predictions, without_xfit(metrics), rows, 0, nulls=False)
 
 

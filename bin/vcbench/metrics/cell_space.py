@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -158,30 +157,6 @@ def _tests(
         p_adj[row, tested] = de.benjamini_hochberg(p[row, tested])
         log2fc[row, tested], stat[row, tested] = change[row, tested], z[row, tested]
     return p_adj, log2fc, stat
-
-
-def halves(space: CellTruth, seed: int) -> tuple[CellTruth, CellTruth]:
-    """Return the space with the first and with the second half of the stored cells of each perturbation."""
-    first = np.zeros(len(space.owner), dtype=bool)
-    for row in np.unique(space.owner):
-        at = np.flatnonzero(space.owner == row)
-        order = seeds.stream(seed, "halves of stored cells", int(row)).permutation(len(at))
-        first[at[order[: len(at) // 2]]] = True
-    return tuple(  # type: ignore[return-value]
-        replace(space, coordinates=space.coordinates[part], owner=space.owner[part]) for part in (first, ~first)
-    )
-
-
-def stored_prediction(truth: FoldTruth) -> PredictedCells:
-    """Return the stored cells of a truth as predicted ones: for distances only, there are no tests of them."""
-    space = truth.extras.cells
-    k, n_genes = truth.profile.shape
-    size = np.bincount(space.owner, minlength=k)
-    usable = size >= contract.MIN_CELLS_PROFILE
-    nothing = np.full((k, n_genes), np.nan)
-    coordinates = tuple(space.coordinates[space.owner == row] for row in range(k))
-    none = np.zeros(k, dtype=bool)
-    return PredictedCells(usable, none, size, nothing, coordinates, nothing, nothing, nothing, nothing, None)
 
 
 def control_prediction(truth: FoldTruth) -> PredictedCells:

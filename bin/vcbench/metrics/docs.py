@@ -103,7 +103,11 @@ test would call almost every gene significant. Distances are between at most {di
 seed) on {cell_space.N_COMPONENTS} principal components of the fold's true cells and controls, on the {cell_space.N_GENES:,} genes that vary most in training cells and
 controls; self pairs are included, so an E-distance is never negative. Predicted cells are tested against the training
 controls, at least {contract.MIN_CELLS_DE} of them; true cells against the held-out ones, as in the truth DE table. Values below 0 count as 0.
-Of these metrics only distances have a `tech_duplicate`: one half of a perturbation's stored cells against the other. The
+`tech_duplicate` is one half of a perturbation's cells as predicted ones (tested against the training controls) against the other half
+as truth (its own significant genes against the held-out controls; 25 cells in a half, so 50 of the perturbation). Halves
+call fewer genes than all cells do, and nothing says what sets, ranks and distances of full-size replicates would be
+(`ceiling_full` and `ceiling_noise_free` are empty; errors and correlations of group `lm` have them). Cells cannot be drawn
+towards a mean profile: no `interpolated_duplicate`. The
 E-test of every perturbation against the held-out controls (`etest_distance`, `etest_p`; {distribution.N_PERMUTATIONS} permutations) stands in the
 rows of `truth` of the score table, as do the numbers of significant genes (`de_nsig_true`).
 

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vcbench.core.h5ad import CONTROL
-from vcbench.metrics import cell_space, contract, extras, interactions, local_fdr, profiles, vcc
+from vcbench.metrics import cell_space, contract, extras, half_cells, interactions, local_fdr, profiles, vcc
 from vcbench.metrics.bundle import FoldTruth
 from vcbench.metrics.comparison import Comparison, Predicted, PredictedCells
 
 if TYPE_CHECKING:
+    import scipy.sparse as sp
+
     from vcbench.metrics.truth import Cells, Roles
 
 
 def add(
     folds: Sequence[FoldTruth], roles: Sequence[Roles], cells: Cells, groups: Collection[str],
-    targets: Mapping[str, Sequence[str]], dataset: str, seed: int,
+    targets: Mapping[str, Sequence[str]], dataset: str, seed: int, first: np.ndarray,
 ) -> list[FoldTruth]:  # fmt: skip
-    """Return the folds with the extras that `groups` need (names of :data:`extras.GROUPS`; others need none)."""
+    """Return the folds with the extras that `groups` need (names of :data:`extras.GROUPS`; others need none).
+
+    `first` (seeds, cells) says which cells are in the first half of each random split.
+    """
     wanted = set(groups) & set(extras.GROUPS)
     if not wanted:
         return list(folds)
@@ -56,10 +62,17 @@ def add(
                 cells.expression, [np.flatnonzero(code == row) for row in rows], np.flatnonzero(held_out),
                 np.flatnonzero(training), genes, fold.ids, dataset, seed,
             )  # fmt: skip
+        baseline = None
         if extras.VCC in wanted:
-            found["vcc"] = _vcc(fold, cells, code, rows, moments[train].pooled().mean[0], shared["controls"])
+            baseline = partial(
+                _vcc_truth, cell_mean=moments[train].pooled().mean[0], controls=shared["controls"].expression
+            )
+            found["vcc"] = _vcc(fold, cells, code, rows, shared["controls"], baseline)
         if extras.INTERACTIONS in wanted:
             found["doubles"] = _doubles(fold, moments.mean, by_name, targets)
+        if wanted & {extras.CELLS, extras.VCC, extras.LOG_OF_MEAN}:
+            row = profiles.codes(cells.labels, fold.ids)
+            found["halves"] = half_cells.HalfCells(cells, row, first, held_out, seed, baseline)
         result.append(replace(fold, extras=extras.Extras(**found)))
     if extras.INTERACTIONS in wanted:
         result = _with_cuts(result)
@@ -81,18 +94,27 @@ def _spread(cells: Cells, code: np.ndarray, rows: np.ndarray) -> extras.Spread:
 
 
 def _vcc(
-    fold: FoldTruth, cells: Cells, code: np.ndarray, rows: np.ndarray, cell_mean: np.ndarray, controls: extras.Controls
-) -> extras.VccTruth:
+    fold: FoldTruth, cells: Cells, code: np.ndarray, rows: np.ndarray, controls: extras.Controls,
+    truth_of: Callable[[FoldTruth, tuple[np.ndarray, ...]], extras.VccTruth],
+) -> extras.VccTruth:  # fmt: skip
     """Return the true lists of significant genes and what the cell mean of the training perturbations scores."""
-    k, n_genes = fold.profile.shape
+    k = len(fold.ids)
     at = np.flatnonzero(np.isin(code, rows))
     row_of = np.full(int(code.max()) + 1, -1)
     row_of[rows] = np.arange(k)
     enough = fold.n_cells >= contract.MIN_CELLS_PROFILE
     listed = vcc.lists(profiles.take(cells.expression, at), row_of[code[at]], k, controls, fold.profile, enough)
+    return truth_of(fold, listed)
+
+
+def _vcc_truth(
+    fold: FoldTruth, listed: tuple[np.ndarray, ...], cell_mean: np.ndarray, controls: sp.csr_matrix
+) -> extras.VccTruth:
+    """Return these lists and what `cell_mean`, as often as a perturbation has cells, scores against them."""
+    k, n_genes = fold.profile.shape
     fold = replace(fold, extras=extras.Extras(vcc=extras.VccTruth(listed, np.zeros((k, 3)))))
-    p = vcc.constant_cells(cell_mean.astype(np.float32), fold.n_cells, controls.expression)
-    control = profiles.moments(controls.expression, np.zeros(controls.expression.shape[0], dtype=int), 1).mean[0]
+    p = vcc.constant_cells(cell_mean.astype(np.float32), fold.n_cells, controls)
+    control = profiles.moments(controls, np.zeros(controls.shape[0], dtype=int), 1).mean[0]
     of_mean = tuple(vcc.ordered(row, cell_mean, control) for row in p)
     every, nothing = np.ones(k, dtype=bool), np.zeros((0, 0))
     stand_in = PredictedCells(every, every, fold.n_cells, nothing, (), nothing, nothing, nothing, nothing, of_mean)

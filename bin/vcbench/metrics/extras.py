@@ -11,6 +11,8 @@ import numpy as np
 if TYPE_CHECKING:
     import scipy.sparse as sp
 
+    from vcbench.metrics.half_cells import HalfCells
+
 #: Groups of assets/metrics.yml for which the truth holds extras; the others need none.
 CELLS, VCC, LOG_OF_MEAN, INTERACTIONS, EXTENDED = "cells", "vcc", "lm", "interactions", "extended"
 GROUPS = (CELLS, VCC, LOG_OF_MEAN, INTERACTIONS, EXTENDED)
@@ -95,7 +97,7 @@ class Doubles:
 
 @dataclass(frozen=True)
 class Extras:
-    """Extras of one fold."""
+    """Extras of one fold; `halves` are there while the dataset is read and in no file."""
 
     spread: Spread | None = None
     cells: CellTruth | None = None
@@ -103,6 +105,7 @@ class Extras:
     vcc: VccTruth | None = None
     log_of_mean: LogOfMean | None = None
     doubles: Doubles | None = None
+    halves: HalfCells | None = None
 
 
 _KINDS: dict[str, type] = {

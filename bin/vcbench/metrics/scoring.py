@@ -20,7 +20,9 @@ from vcbench.metrics import (
     discrimination,
     distribution,
     errors,
+    extras,
     genewise,
+    half_cells,
     interactions,
     magnitude,
     panels,
@@ -577,41 +579,63 @@ def half_truths(fold: FoldTruth, seed: int) -> tuple[FoldTruth, FoldTruth]:
     with np.errstate(invalid="ignore", divide="ignore"):
         other = (n * fold.profile - first * one) / (n - first)
         spread = fold.variance * n
-        halves = [(one, first), (other, n - first)]
-        space = fold.extras.cells
-        spaces = (None, None) if space is None else cell_space.halves(space, seed)
         return tuple(  # type: ignore[return-value]
-            replace(fold, profile=half, weight_profile=half, variance=spread / size,
-                    extras=replace(fold.extras, cells=cells))
-            for (half, size), cells in zip(halves, spaces, strict=True)
-        )  # fmt: skip
+            replace(fold, profile=half, weight_profile=half, variance=spread / size)
+            for half, size in ((one, first), (other, n - first))
+        )
 
 
-def _sample(fold: FoldTruth) -> Predicted:
+def _sample(fold: FoldTruth, side: half_cells.Side | None) -> Predicted:
     """Return the truth of a fold as a prediction made of a finite sample of cells."""
     known = ~np.isnan(fold.profile).any(axis=1)
-    cells = None if fold.extras.cells is None else cell_space.stored_prediction(fold)
+    cells = None if side is None else side.cells
     return Predicted(fold.profile, np.nan_to_num(fold.variance), np.where(known, fold.n_cells // 2, 0), cells)
+
+
+def _on_own_cells(metric: Metric) -> bool:
+    """Return whether a half is judged by its own cells alone; other metrics keep gene sets and labels of all cells."""
+    return (metric.cells or metric.group == extras.VCC) and not metric.log_of_mean
+
+
+def _as_truth(half: FoldTruth, side: half_cells.Side | None) -> FoldTruth:
+    """Return the half with its own log-of-mean profiles."""
+    if side is None or half.extras.log_of_mean is None:
+        return half
+    return replace(half, extras=replace(half.extras, log_of_mean=side.truth.extras.log_of_mean))
 
 
 def add_tech_duplicate(bundle: TruthBundle, metrics: Mapping[str, Metric], rows: Rows) -> None:
     """Add the split-half ceiling: half of a perturbation's cells predicts the other, both ways, mean of the seeds.
 
-    Cross-fitted gene sets have none: the half that would predict has chosen the genes.
+    Cross-fitted gene sets have none: the half that would predict has chosen the genes. Metrics of cells are of two
+    disjoint halves throughout: significant genes of one half against those of the other.
     """
     metrics = {
         name: replace(metric, gene_sets=tuple(s for s in metric.gene_sets if not s.endswith(XFIT)))
         for name, metric in metrics.items()
     }
+    of_cells = {name: metric for name, metric in metrics.items() if _on_own_cells(metric)}
+    of_profiles = {name: metric for name, metric in metrics.items() if name not in of_cells}
     n_seeds = bundle.folds[0].first_half.shape[0]
     collected: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
     for seed in range(n_seeds):
         halves = [half_truths(fold, seed) for fold in bundle.folds]
-        for truth_side in (0, 1):
+        sides = [
+            (None, None) if fold.extras.halves is None else
+            tuple(half_cells.side_of(fold, seed, number) for number in (0, 1))
+            for fold in bundle.folds
+        ]  # fmt: skip
+        for true, other in ((0, 1), (1, 0)):
             part = Rows(rows.dataset, rows.split, contract.TECH_DUPLICATE)
-            truths = tuple(pair[truth_side] for pair in halves)
-            predictions = {pair[0].fold: _sample(pair[1 - truth_side]) for pair in halves}
-            score_combination(replace(bundle, folds=truths), predictions, metrics, part, 0, nulls=False)
+            predictions = {
+                fold.fold: _sample(half[other], side[other])
+                for fold, half, side in zip(bundle.folds, halves, sides, strict=True)
+            }
+            truths = tuple(_as_truth(half[true], side[true]) for half, side in zip(halves, sides, strict=True))
+            score_combination(replace(bundle, folds=truths), predictions, of_profiles, part, 0, nulls=False)
+            truths = tuple(half[true] if side[true] is None else side[true].truth
+                           for half, side in zip(halves, sides, strict=True))  # fmt: skip
+            score_combination(replace(bundle, folds=truths), predictions, of_cells, part, 0, nulls=False)
             for row in part.rows:
                 collected.setdefault(row[:10], []).append(row)
     rows.rows += [averaged(found) for found in collected.values()]
@@ -620,7 +644,8 @@ def add_tech_duplicate(bundle: TruthBundle, metrics: Mapping[str, Metric], rows:
 def averaged(found: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
     """Return the row that stands for rows with the same keys: the mean of their values."""
     values = np.array([row[10] for row in found])
-    status = found[0][14]
+    # Halves without a value are left out of the mean; the row is what those with one are.
+    status = found[int(np.isnan(values).argmin())][14]
     if np.isnan(values).all():
         status = "few_cells" if status in (contract.OK, "missing_pred", *contract.FLAGS) else status
     return (*found[0][:10], float(_nanmean(values, 0)), *found[0][11:14], status, *found[0][15:])

@@ -1,0 +1,126 @@
+"""Halves of the measured cells as truth and as predicted cells: the ceiling of metrics of cells (metrics.md 6.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vcbench.metrics import bundle, cell_space, contract, de, extras, profiles
+
+if TYPE_CHECKING:
+    from vcbench.metrics.bundle import FoldTruth
+    from vcbench.metrics.comparison import PredictedCells
+    from vcbench.metrics.truth import Cells
+
+
+@dataclass(frozen=True)
+class HalfCells:
+    """The measured cells of one fold by half; they live as long as the dataset is read and are in no file.
+
+    `row` (cells,) is the row of each cell's perturbation in the fold, -1 for others; `first` (seeds, cells) whether a
+    cell is in the first half of a split; `held_out` (cells,) whether it is a held-out control; `baseline` makes the
+    challenge's truth of a fold from its lists of significant genes, None when it was not asked for.
+    """
+
+    cells: Cells
+    row: np.ndarray
+    first: np.ndarray
+    held_out: np.ndarray
+    seed: int
+    baseline: Callable[[FoldTruth, tuple[np.ndarray, ...]], extras.VccTruth] | None
+
+
+@dataclass(frozen=True)
+class Side:
+    """One half: the fold whose truth it is, with labels of its own, and the same cells as predicted ones."""
+
+    truth: FoldTruth
+    cells: PredictedCells
+
+
+def _codes(halves: HalfCells, seed: int, side: int) -> np.ndarray:
+    """Return (cells,) the row of each cell of one half, -1 for others and for perturbations that were not split."""
+    inside = halves.first[seed] & (halves.row >= 0)
+    if side == 0:
+        return np.where(inside, halves.row, -1)
+    split = np.isin(halves.row, halves.row[inside])
+    return np.where(split & ~inside, halves.row, -1)
+
+
+def _as_predicted(fold: FoldTruth, halves: HalfCells, codes: np.ndarray) -> PredictedCells:
+    """Return these cells of the fold as predicted ones, by the code that models meet."""
+    at = np.flatnonzero(codes >= 0)
+    return cell_space.predicted(fold, fold.ids, profiles.take(halves.cells.expression, at), codes[at], halves.seed)
+
+
+def side_of(fold: FoldTruth, seed: int, side: int) -> Side:
+    """Return the first (0) or second (1) half of a split of the cells of each perturbation.
+
+    As truth it is tested against the held-out controls, as a prediction against those of the training, as in SCORE.
+    Perturbations that were not split have no cells.
+    """
+    halves = fold.extras.halves
+    codes = _codes(halves, seed, side)
+    k = len(fold.ids)
+    found = _as_predicted(fold, halves, codes)
+    moments, linear, linear_a = profiles.collect(
+        halves.cells.expression,
+        [
+            profiles.Wanted(codes, k),
+            profiles.Wanted(codes, k, profiles.LINEAR, squares=False),
+            profiles.Wanted(np.where(halves.held_out, 0, -1), 1, profiles.LINEAR, squares=False),
+        ],
+    )
+    of_cells = fold.extras
+    if of_cells.cells is not None:
+        owner = np.repeat(np.arange(k), [len(group) for group in found.coordinates])
+        space = replace(of_cells.cells, coordinates=np.concatenate(found.coordinates), owner=owner)
+        of_cells = replace(of_cells, cells=space)
+    if of_cells.log_of_mean is not None:
+        of_cells = replace(of_cells, log_of_mean=replace(of_cells.log_of_mean, profile=found.log_of_mean))
+    truth = replace(
+        fold, n_cells=moments.n.astype(np.int64), profile=moments.mean,
+        variance=np.nan_to_num(moments.variance_of_mean), extras=of_cells,
+    )  # fmt: skip
+    if of_cells.cells is not None and halves.held_out.any():
+        truth = _with_labels(truth, codes, linear.mean, linear_a.mean[0])
+    if halves.baseline is not None and found.listed is not None:
+        truth = replace(truth, extras=replace(of_cells, vcc=halves.baseline(truth, found.listed)))
+    return Side(truth, found)
+
+
+def _with_labels(truth: FoldTruth, codes: np.ndarray, linear: np.ndarray, linear_a: np.ndarray) -> FoldTruth:
+    """Return the fold with changed genes by the cells of `codes` alone, as the truth DE table has them of all cells."""
+    halves = truth.extras.halves
+    enough = truth.n_cells >= contract.MIN_CELLS_DE
+    tested, (k, n_genes) = np.flatnonzero(truth.expressed), truth.profile.shape
+    groups = np.where(halves.held_out, -1, np.where((codes >= 0) & enough[codes], codes, -2))
+    z, p = de.rank_sum(halves.cells.expression, groups, k)
+    change = de.log2_fold_change(linear, linear_a, halves.cells.target_sum)
+    significant = [np.array([], dtype=np.int64)] * k
+    p_adj, log2fc = np.full((2, k, n_genes), np.nan)
+    positive = np.zeros((k, n_genes), dtype=bool)
+    for row in np.flatnonzero(enough):
+        result = de.test_row(truth.fold, truth.ids[row], tested, z[row], p[row], change[row], halves.cells.genes)
+        significant[row] = bundle.select_significant(tested, result.rank)
+        positive[row, tested[bundle.select_positive(result.p_adj, result.log2fc)]] = True
+        p_adj[row, tested], log2fc[row, tested] = result.p_adj, result.log2fc
+    return replace(truth, significant=tuple(significant), positive=positive, p_adj=p_adj, log2fc=log2fc)
+
+
+def whole(fold: FoldTruth) -> PredictedCells | None:
+    """Return all measured cells of a fold as predicted ones, None without cells.
+
+    In distances they are the stored cells of the truth, which is at distance 0 from itself.
+    """
+    halves = fold.extras.halves
+    if halves is None:
+        return None
+    found = _as_predicted(fold, halves, halves.row)
+    space = fold.extras.cells
+    if space is None:
+        return found
+    return replace(found, coordinates=tuple(space.coordinates[space.owner == row] for row in range(len(fold.ids))))
