@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,8 @@ class Choosing:
     """The scores that choose: M configurations of a plan over the V validation perturbations of all folds.
 
     `numerator` and `denominator` (M, V) with undefined predictions at no skill, NaN where a configuration predicted no
-    validation perturbation of the fold; `folds` (V,); `higher` is better; `by` names metric and gene set.
+    validation perturbation of the fold; `folds` (V,); `higher` is better; `by` names metric and gene set; `then` decides
+    ties.
     """
 
     numerator: np.ndarray
@@ -40,6 +41,7 @@ class Choosing:
     folds: np.ndarray
     higher: bool
     by: str
+    then: Choosing | None = None
 
     def values(self, fold: int) -> np.ndarray:
         """Return (M,) the metric over the validation perturbations of a fold, NaN where it is undefined."""
@@ -59,33 +61,37 @@ class Choosing:
     def choose(self, members: Sequence[int], fold: int) -> int | None:
         """Return which of the `members` does best in a fold, None when none has a value.
 
-        Ties, to 10 digits, go to the first.
+        Ties, to 10 digits, go to the metric that comes next, at last to the first member.
         """
+        if fold not in self.folds:
+            return None
         value = self.values(fold)[list(members)] * (1 if self.higher else -1)
         if np.isnan(value).all():
             return None
         best = np.nanmax(value)
-        return members[int(np.flatnonzero(value >= best - 1e-10 * max(1.0, abs(best)))[0])]
+        tied = [members[i] for i in np.flatnonzero(value >= best - 1e-10 * max(1.0, abs(best)))]
+        found = self.then.choose(tied, fold) if self.then and len(tied) > 1 else None
+        return tied[0] if found is None else found
 
 
 def choosing(validation: Panel, wanted: Sequence[tuple[Metric, str]]) -> Choosing:
     """Return what chooses: the first of the `wanted` metrics and gene sets that is defined in every fold, or the last.
 
     A metric over the genes of all folds has no value in a fold, and some have none over very few perturbations: then
-    the primary metric, which callers give last, chooses.
+    the primary metric, which callers give last, chooses. It also decides ties of the others.
     """
-    for metric, gene_set in wanted:
-        series = validation.series(metric, gene_set)
-        numerator, denominator = series.imputed_numerator.copy(), series.imputed_denominator.copy()
-        for fold in np.unique(validation.folds):
-            at = validation.folds == fold
-            unknown = np.ix_(series.no_prediction[:, at].all(axis=1), at)
-            numerator[unknown], denominator[unknown] = np.nan, np.nan
-        found = Choosing(numerator, denominator, validation.folds, metric.direction == "higher",
-                         metric.column(gene_set))  # fmt: skip
-        if found.complete():
-            break
-    return found
+    (metric, gene_set), *others = wanted
+    series = validation.series(metric, gene_set)
+    numerator, denominator = series.imputed_numerator.copy(), series.imputed_denominator.copy()
+    for fold in np.unique(validation.folds):
+        at = validation.folds == fold
+        unknown = np.ix_(series.no_prediction[:, at].all(axis=1), at)
+        numerator[unknown], denominator[unknown] = np.nan, np.nan
+    found = Choosing(numerator, denominator, validation.folds, metric.direction == "higher", metric.column(gene_set))
+    if not others:
+        return found
+    then = choosing(validation, others)
+    return replace(found, then=then) if found.complete() else then
 
 
 def honest(

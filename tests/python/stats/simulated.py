@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from vcbench.metrics import contract, registry
-from vcbench.stats import panel
+from vcbench.stats import panel, selection
 from vcbench.stats.panel import Panel, Planned
 from vcbench.stats.scores import Combination, Scores
 
@@ -61,3 +61,9 @@ def panel_of(
     )  # fmt: skip
     names_of = dict(zip(labels, labels if clusters is None else map(str, clusters), strict=True))
     return panel.build("screen", "variant", plan, scores, names_of, seed, n_resamples)
+
+
+def chooser(values: Mapping[Combination, np.ndarray] | None, **kwargs) -> selection.Choosing:
+    """Return what chooses by the primary metric over these validation scores; None: there are none."""
+    validation = panel_of(values or {("none", "none", "none"): np.zeros(0)}, (), **kwargs)
+    return selection.choosing(validation, [(PRIMARY, GENES)])

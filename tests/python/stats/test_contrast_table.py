@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from simulated import GENES, METRICS, PRIMARY, panel_of
+from simulated import GENES, METRICS, PRIMARY, chooser, panel_of
 
 from vcbench.stats import contrast_table, contrasts, factors, selection
 
@@ -93,7 +93,8 @@ def test_a_verdict_with_missing_predictions_says_so():
     one = panel_of(values, BASELINES, missing={of: worst[5:]}, excluded=excluded)
     series = one.series(PRIMARY, GENES)
     assert series.missing.sum(1).tolist() == [5 if planned.of == of else 0 for planned in one.plan]
-    found = {row["model"]: row for row in selection.rows(partly, PRIMARY, GENES, partly.series(PRIMARY, GENES), set())}
+    honest = selection.rows(partly, PRIMARY, GENES, partly.series(PRIMARY, GENES), set(), chooser(None))
+    found = {row["model"]: row for row in honest}
     assert (found["model"]["n_missing_pred"], found["nearest"]["n_missing_pred"]) == (20, 0)
 
 
@@ -145,7 +146,8 @@ def test_false_claims_on_nulls_are_at_most_five_per_cent():
         counts["better"] += "better" in verdicts
         counts["worse"] += "worse" in verdicts
         counts["train_mean"] += any(r["verdict"] != "unresolved" for r in found if r["reference"] == "train_mean")
-        honest = selection.rows(panel, PRIMARY, GENES, series, set())
+        by = chooser({of: rng.normal(size=9) for of in values})
+        honest = selection.rows(panel, PRIMARY, GENES, series, set(), by)
         counts["selection"] += any(row["verdict"] == "better" for row in honest)
         counts["factors"] += any(row["p_holm"] < 0.05 for row in factors.rows(panel, PRIMARY, GENES, series, set()))
     # 5 % of 120 and two binomial standard errors.

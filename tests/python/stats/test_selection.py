@@ -1,29 +1,32 @@
-"""Selection without looking, and the luck of the best of many (metrics.md 10.3)."""
+"""Selection by validation, and the luck of the best of many (metrics.md 10.3)."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from simulated import GENES, METRICS, PRIMARY, panel_of
+from simulated import GENES, METRICS, PRIMARY, chooser, panel_of
 
 from vcbench.stats import selection
 
 
-def rows(panel, negative=(), metric=PRIMARY):
-    found = selection.rows(panel, metric, GENES, panel.series(metric, GENES), set(negative))
+def rows(panel, chosen_by, negative=(), metric=PRIMARY):
+    found = selection.rows(panel, metric, GENES, panel.series(metric, GENES), set(negative), chosen_by)
     return {row["model"]: row for row in found}
 
 
-def test_each_fold_is_judged_by_what_the_others_chose():
-    """Brute force: mean over the other folds per configuration, the winner's score on this fold."""
+def test_each_fold_is_judged_on_test_by_what_its_validation_chose():
+    """Brute force: mean over the fold's validation per configuration, the winner's score on the fold's test."""
     rng = np.random.default_rng(0)
-    values = {("m", f"e{i}", s): rng.normal(size=45) for i in range(4) for s in ("alt", "diff")}
-    folds = rng.integers(1, 4, 45)
+    of = [("m", f"e{i}", s) for i in range(4) for s in ("alt", "diff")]
+    values, validation = ({name: rng.normal(size=n) for name in of} for n in (45, 18))
+    folds, of_validation = rng.integers(1, 4, 45), np.arange(18) % 3 + 1
     panel = panel_of(values, (), folds=folds)
-    row = rows(panel)["m"]
+    row = rows(panel, chooser(validation, folds=of_validation))["m"]
     parts, chosen = [], []
     for fold in (1, 2, 3):
-        best = max(sorted(values), key=lambda of: values[of][folds != fold].mean())
+        best = max(sorted(values), key=lambda of: validation[of][of_validation == fold].mean())
         parts.append(values[best][folds == fold])
         chosen.append(f"{fold}:{best[1]}.{best[2]}")
     assert row["value"] == pytest.approx(np.concatenate(parts).mean(), rel=1e-9)
@@ -32,7 +35,16 @@ def test_each_fold_is_judged_by_what_the_others_chose():
     assert row["naive"] == pytest.approx(values[naive].mean(), rel=1e-9)
     assert (row["naive_encoder"], row["naive_strategy"]) == naive[1:]
     assert row["optimism"] == pytest.approx(row["naive"] - row["value"], rel=1e-6)
-    assert row["n_configurations"] == 8
+    assert (row["n_configurations"], row["chosen_by"], row["n_validation"]) == (8, "dpearson_pm__expr_nt", 6)
+
+
+def test_test_scores_have_no_say():
+    rng = np.random.default_rng(8)
+    of = [("m", f"e{i}", "alt") for i in range(5)]
+    validation = chooser({name: rng.normal(size=12) for name in of})
+    chosen = {rows(panel_of({name: rng.normal(size=30) for name in of}, ()), validation)["m"]["chosen"]
+              for _ in range(5)}  # fmt: skip
+    assert len(chosen) == 1
 
 
 def test_the_maximum_is_too_high_and_the_honest_score_is_not():
@@ -40,8 +52,9 @@ def test_the_maximum_is_too_high_and_the_honest_score_is_not():
     n, naive, honest = 60, [], []
     for replicate in range(150):
         rng = np.random.default_rng(replicate)
-        values = {("m", f"e{i}", "alt"): rng.normal(size=n) for i in range(10)}
-        row = rows(panel_of(values, (), n_resamples=10))["m"]
+        of = [("m", f"e{i}", "alt") for i in range(10)]
+        values, validation = ({name: rng.normal(size=size) for name in of} for size in (n, 12))
+        row = rows(panel_of(values, (), n_resamples=10), chooser(validation))["m"]
         naive.append(row["naive"])
         honest.append(row["value"])
     assert np.mean(naive) == pytest.approx(1.5388 / np.sqrt(n), rel=0.08)
@@ -50,24 +63,62 @@ def test_the_maximum_is_too_high_and_the_honest_score_is_not():
 
 def test_negative_controls_are_no_candidates():
     values = {("m", e, "alt"): np.full(30, v) for e, v in (("random", 0.9), ("plm", 0.5))}
-    row = rows(panel_of(values, ()), ["random"])["m"]
-    assert (row["value"], row["n_configurations"], row["optimism"]) == (0.5, 1, 0)
+    row = rows(panel_of(values, ()), chooser(values), ["random"])["m"]
+    assert (row["value"], row["n_configurations"], row["optimism"], row["chosen_by"]) == (0.5, 1, 0, "")
 
 
-def test_one_fold_leaves_nothing_to_choose_on():
+def test_without_validation_only_a_single_candidate_has_a_score():
     rng = np.random.default_rng(1)
     values = {("m", f"e{i}", "alt"): rng.normal(size=30) for i in range(2)} | {("one", "e", "alt"): rng.normal(size=30)}
-    found = rows(panel_of(values, (), folds=np.ones(30, dtype=int)))
-    assert found["m"]["status"] == "one_fold"
+    found = rows(panel_of(values), chooser(None))
+    assert (found["m"]["status"], found["m"]["chosen"], found["m"]["verdict"]) == ("no_validation", "", "unresolved")
     assert np.isnan(found["m"]["value"])
     assert found["one"]["value"] == pytest.approx(values["one", "e", "alt"].mean(), rel=1e-9)
 
 
+def test_a_configuration_that_predicted_no_validation_perturbation_of_a_fold_is_not_chosen_there():
+    """No skill (0) would be better than what the others score."""
+    of = [("m", "e0", "alt"), ("m", "e1", "alt")]
+    validation = {of[0]: np.full(9, -0.5), of[1]: np.full(9, -0.1)}
+    by = chooser(validation, missing={of[1]: np.array([0, 3, 6])})  # all of fold 1
+    values = {name: np.full(30, 0.2) for name in of}
+    assert rows(panel_of(values, ()), by)["m"]["chosen"] == "1:e0.alt;2:e1.alt;3:e1.alt"
+    # one of its three missing counts as no skill, as everywhere
+    by = chooser(validation, missing={of[0]: np.array([0, 3])})
+    assert rows(panel_of(values, ()), by)["m"]["chosen"] == "1:e1.alt;2:e1.alt;3:e1.alt"
+
+
+def test_where_validation_does_not_define_the_metric_the_primary_metric_chooses():
+    of = [("m", "e0", "alt"), ("m", "e1", "alt")]
+    better = {of[0]: np.full(9, 0.1), of[1]: np.full(9, 0.4)}
+    validation = panel_of(better, ())
+    wanted = [(METRICS["gw_pearson_wf"], "eligible"), (PRIMARY, GENES)]
+    by = selection.choosing(validation, wanted)
+    assert by.by == "dpearson_pm__expr_nt"
+    values = {name: np.full(30, 0.2) for name in of}
+    found = rows(panel_of(values, (), pair=("mse", GENES)), by, metric=METRICS["mse"])["m"]
+    assert (found["chosen"], found["chosen_by"]) == ("1:e1.alt;2:e1.alt;3:e1.alt", "dpearson_pm__expr_nt")
+    # a metric that one fold lacks does not choose in the others either
+    one_fold = panel_of(better, (), excluded=np.arange(9) % 3 == 0)
+    assert not selection.choosing(one_fold, [(PRIMARY, GENES)]).complete()
+
+
+def test_the_primary_metric_decides_ties():
+    of = [("m", "e0", "alt"), ("m", "e1", "alt")]
+    first, then = ({of[0]: np.full(6, a), of[1]: np.full(6, b)} for a, b in ((0.5, 0.5), (0.1, 0.2)))
+    by = replace(chooser(first), then=chooser(then))
+    assert [by.choose([0, 1], fold) for fold in (1, 2, 3)] == [1, 1, 1]
+    assert chooser(first).choose([0, 1], 1) == 0
+    assert replace(chooser(then), then=chooser(first)).choose([0, 1], 1) == 1
+
+
 def test_lower_is_better():
     rng = np.random.default_rng(2)
-    values = {("m", f"e{i}", "alt"): 1 + i + 0.1 * rng.random(30) for i in range(3)}
-    metric = METRICS["mse"]
-    row = rows(panel_of(values, (), pair=("mse", GENES)), metric=metric)["m"]
+    values, validation = (
+        {("m", f"e{i}", "alt"): 1 + i + 0.1 * rng.random(n) for i in range(3)} for n in (30, 6)
+    )  # fmt: skip
+    by = selection.choosing(panel_of(validation, (), pair=("mse", GENES)), [(METRICS["mse"], GENES)])
+    row = rows(panel_of(values, (), pair=("mse", GENES)), by, metric=METRICS["mse"])["m"]
     assert row["chosen"] == "1:e0.alt;2:e0.alt;3:e0.alt"
     assert row["naive_encoder"] == "e0"
 
@@ -76,7 +127,7 @@ def test_the_best_baseline_is_not_compared_with_itself():
     rng = np.random.default_rng(3)
     values = {("nearest", "e0", "alt"): rng.normal(1, 0.1, 40), ("m", "e0", "alt"): rng.normal(2, 0.1, 40),
               ("train_mean", "none", "none"): rng.normal(0, 0.1, 40)}  # fmt: skip
-    found = rows(panel_of(values))
+    found = rows(panel_of(values), chooser(None))
     assert np.isnan(found["nearest"]["p"])
     assert found["m"]["verdict"] == "better"
     assert found["m"]["reference_model"] == "nearest"
