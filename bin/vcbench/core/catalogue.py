@@ -23,7 +23,7 @@ OWN_NAME = re.compile(r"[a-z0-9_]+")
 #: Names of the evaluator's own rows in score tables.
 RESERVED_MODELS = (
     "no_skill", "tech_duplicate", "truth", "shuffled_labels", "predictions", "full_vs_full", "noise_free",
-    "interpolated_duplicate", "perfect_copy", "cross_line",
+    "interpolated_duplicate", "perfect_copy", "cross_line", "ce2_context_mean",
 )  # fmt: skip
 OWN_SUFFIXES = (".h5ad", ".npz")
 

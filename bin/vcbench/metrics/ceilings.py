@@ -99,6 +99,32 @@ def add_perfect_copy(bundle: TruthBundle, metrics: Mapping[str, Metric], rows: s
     scoring.score_combination(bundle, predictions, without_xfit(metrics), rows, 0, nulls=False)
 
 
+def context_mean(fold: FoldTruth) -> np.ndarray:
+    """Return (G,) the training control plus the mean change of the measured test perturbations (metrics.md 6.1).
+
+    Each gene leaves out the perturbations that target it; a gene that all of them target keeps the control's value.
+    Changes are against the held-out controls. NaN without any test perturbation of enough cells.
+    """
+    used = (fold.n_cells >= contract.MIN_CELLS_PROFILE) & ~np.isnan(fold.profile).any(axis=1)
+    if not used.any():
+        return np.full(len(fold.control_b), np.nan)
+    counted = np.repeat(used[:, None], len(fold.control_b), axis=1)
+    for row, targets in enumerate(fold.targets):
+        counted[row, targets] = False
+    total = np.where(counted, fold.profile - fold.control_a, 0.0).sum(axis=0)
+    return fold.control_b + total / np.maximum(counted.sum(axis=0), 1)
+
+
+def add_context_mean(bundle: TruthBundle, metrics: Mapping[str, Metric], rows: scoring.Rows) -> None:
+    """Add what the mean of the test perturbations scores as prediction for each of them: it has seen the answers."""
+    predictions = {}
+    for fold in bundle.folds:
+        profile = np.tile(context_mean(fold), (len(fold.ids), 1))
+        known = ~np.isnan(profile).any(axis=1)
+        predictions[fold.fold] = Predicted(profile, np.zeros_like(profile), known.astype(np.int64))
+    scoring.score_combination(bundle, predictions, without_xfit(metrics), rows, 0, nulls=False)
+
+
 def without_xfit(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
     """Return the metrics without cross-fitted gene sets: the half that would predict has chosen their genes."""
     return {
@@ -140,19 +166,21 @@ def add_interpolated(bundle: TruthBundle, metrics: Mapping[str, Metric], rows: s
 
 
 def rows_of(bundle: TruthBundle, metrics: Mapping[str, Metric]) -> list[tuple[Any, ...]]:
-    """Return the rows of all ceilings of a truth, the split-half duplicate first."""
+    """Return the rows of all ceilings of a truth, the split-half duplicate first, and of the mean of test truths."""
 
     def collector(name: str) -> scoring.Rows:
         return scoring.Rows(bundle.facts["dataset"], bundle.facts["split"], name)
 
-    duplicate, full, free, copy = (
+    duplicate, full, free, copy, mean = (
         collector(name)
-        for name in (contract.TECH_DUPLICATE, contract.FULL_VS_FULL, contract.NOISE_FREE, contract.PERFECT_COPY)
-    )
+        for name in (contract.TECH_DUPLICATE, contract.FULL_VS_FULL, contract.NOISE_FREE, contract.PERFECT_COPY,
+                     contract.CE2_CONTEXT_MEAN)
+    )  # fmt: skip
     scoring.add_tech_duplicate(bundle, metrics, duplicate)
     add_full_size(bundle, metrics, duplicate.rows, full, free)
     add_perfect_copy(bundle, metrics, copy)
+    add_context_mean(bundle, metrics, mean)
     between = collector(contract.INTERPOLATED_DUPLICATE)
     if all(fold.duplicate_alpha is not None for fold in bundle.folds):
         add_interpolated(bundle, metrics, between)
-    return [*duplicate.rows, *full.rows, *free.rows, *copy.rows, *between.rows]
+    return [*duplicate.rows, *full.rows, *free.rows, *copy.rows, *mean.rows, *between.rows]

@@ -36,7 +36,8 @@ def section(panel: Panel, inputs: Inputs, module: str, module_title: str) -> Sec
     cross = any(row.get("cross_line") for _, row in shown)
     header = ["Metric", "Can it rank models?", "Genes (fewest)", "Base", "Replicate (half)",
               "Two full replicates", "Without noise",
-              "Shrunken replicate", *(["Other cell line"] if cross else []), "Dynamic range"]  # fmt: skip
+              "Shrunken replicate", "Mean of the test perturbations (looks at them)",
+              *(["Other cell line"] if cross else []), "Dynamic range"]  # fmt: skip
     return Section(
         id=f"{panel.id}_ceilings",
         module=module,
@@ -73,6 +74,7 @@ def _row(metric: Metric, row: Row, cross: bool) -> list[str]:
         value("full_vs_full"),
         value("noise_free"),
         value("interpolated_duplicate"),
+        value("ce2_context_mean"),
         *other,
         bar(parse(row["drf"]), parse(row["drf_low"]), parse(row["drf_high"])),
     ]
@@ -110,7 +112,9 @@ def _explanation(cross: bool) -> str:
         "<b>Replicate</b>: one half of the cells predicts the other half. <b>Two full replicates</b> and a prediction "
         "<b>without noise</b> follow from it where a formula exists; a good model may exceed the replicate, because "
         "it need not repeat its noise. <b>Shrunken replicate</b>: one half, drawn towards the train mean where it "
-        "shows no effect. "
+        "shows no effect. <b>Mean of the test perturbations</b>: the average measured response of the perturbations "
+        "that are to be predicted, for each of them; it looks at the test perturbations, so it is no baseline and "
+        "nothing is chosen or tested against it. A model below it has not found even what they have in common. "
         "<b>Dynamic range</b>: where the replicate stands between the base (0) and a perfect score (1), median over "
         "perturbations with its interval; below 0 the base beats a real measurement. A metric can rank models when "
         "that is above 0.2, its interval excludes 0, and replicate and train mean differ by three standard errors."

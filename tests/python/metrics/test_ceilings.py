@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from vcbench.core import catalogue
 from vcbench.core.errors import InputError
 from vcbench.metrics import ceilings, contract, registry, scoring, truth
 from vcbench.metrics.bundle import TruthBundle
 from vcbench.metrics.profiles import Moments
 
 METRICS = registry.chosen(registry.load(), [])
+MODELS = catalogue.load("models")["entries"]
 SEEDS = 5
 
 
@@ -160,3 +162,33 @@ def test_cross_fitted_lists_have_no_ceiling(make_fold, rng):
     rows = ceilings.rows_of(bundle_of(fold), METRICS)
     assert rows
     assert not any(row[9].endswith("_xfit") for row in rows)
+
+
+def test_mean_of_the_test_perturbations_by_hand(make_fold, rng):
+    fold = measured(make_fold, rng, k=4, g=6)
+    a, b = rng.normal(size=(2, 6))
+    fold = replace(
+        fold, control_a=a, control_b=b, n_cells=np.array([60, 60, 60, 9]),
+        targets=(np.array([0, 5]), np.array([1, 5]), np.array([5]), np.array([2])),
+    )  # fmt: skip
+    wanted = []
+    for gene, kept in enumerate([[1, 2], [0, 2], [0, 1, 2], [0, 1, 2], [0, 1, 2], []]):  # the fourth has too few cells
+        changes = [fold.profile[k, gene] - a[gene] for k in kept]
+        wanted.append(b[gene] + (sum(changes) / len(changes) if changes else 0))
+    np.testing.assert_allclose(ceilings.context_mean(fold), wanted)
+    assert np.isnan(ceilings.context_mean(replace(fold, n_cells=np.full(4, 5)))).all()
+
+
+def test_rows_of_the_test_mean_are_an_evaluators_and_their_scores_those_of_that_prediction(make_fold, compare, rng):
+    fold = replace(measured(make_fold, rng), control_b=rng.normal(0, 0.1, 400))
+    rows = table(ceilings.rows_of(bundle_of(fold), METRICS))
+    predicted = np.tile(ceilings.context_mean(fold), (12, 1))
+    for metric in ("mse", "dpearson_ctrl", "dpearson_pm", "r2w_delta"):
+        gene_set = "all" if metric == "r2w_delta" else "expr_nt"
+        wanted = scoring.function_of(METRICS[metric])(compare(fold, predicted), gene_set).values[:, 0]
+        found = [rows[contract.CE2_CONTEXT_MEAN, 1, name, metric, gene_set][10] for name in fold.ids]
+        np.testing.assert_allclose(found, wanted)
+    accuracy = [rows[contract.CE2_CONTEXT_MEAN, 1, name, "c_acc", "expr_nt"][10] for name in fold.ids]
+    assert np.mean(accuracy) == pytest.approx(0.5)  # one profile for all tells none from another
+    assert contract.is_evaluator(contract.CE2_CONTEXT_MEAN)
+    assert contract.CE2_CONTEXT_MEAN in catalogue.RESERVED_MODELS and contract.CE2_CONTEXT_MEAN not in MODELS
