@@ -46,7 +46,11 @@ def test_results_are_where_the_documentation_says(demo: harness.Run) -> None:
             "splits/simulated_tp53.variant.folds.tsv",
             "encodings/simulated_tp53.onehot.alt.h5ad",
         ),
-        "predictions/simulated_tp53.variant.f1.train_mean.none.none.s0.predictions.h5ad",
+        *(
+            f"predictions/simulated_tp53.variant.f1.train_mean.none.none.s0.{kind}.h5ad"
+            for kind in ("predictions", "validation")
+        ),
+        "tables/validation.parquet",
     ):
         assert (demo.outdir / name).is_file(), name
     model = demo.outdir / "models" / "simulated_tp53.variant.f1.sclambda.onehot.alt.s0.model"
@@ -66,6 +70,16 @@ def test_no_table_without_baselines_controls_and_ceiling(demo: harness.Run) -> N
         assert {"random", "shuffled", "onehot"} <= encoders
     assert all(float(row["ceiling"]) > 0 for row in rows)
     assert all(row["null_mean"] for row in rows if row["model"] == "sclambda")
+
+
+def test_validation_perturbations_choose_encoder_and_strategy(demo: harness.Run) -> None:
+    rows = demo.table("selection.tsv")
+    assert {row["status"] for row in rows} == {"ok"}
+    several = [row for row in rows if int(row["n_configurations"]) > 1]
+    assert {row["model"] for row in several} == {"linear", "nearest", "sclambda"}
+    assert all(row["chosen_by"] and int(row["n_validation"]) > 0 for row in several)
+    of_primary = [row for row in several if row["metric"] == "dpearson_pm"]
+    assert all(row["chosen_by"] == f"dpearson_pm__{row['gene_set']}" for row in of_primary)
 
 
 def test_numbers_are_plausible_for_a_screen_with_known_effects(demo: harness.Run) -> None:

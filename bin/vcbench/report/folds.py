@@ -12,7 +12,7 @@ from vcbench.report.text import escape, parse
 #: Column: (heading, explanation, number format).
 COLUMNS = {
     "n_train": ("Training", "Perturbations the models learn from", "{:,.0f}"),
-    "n_valid": ("Validation", "Perturbations that stop training early", "{:,.0f}"),
+    "n_valid": ("Validation", "Perturbations that stop training early and choose encoder and strategy", "{:,.0f}"),
     "n_test": ("Test", "Held-out perturbations that are scored", "{:,.0f}"),
     "n_test_position_seen": ("Test residues seen", "Test perturbations at a residue of a training one", "{:,.0f}"),
     "share_test_position_seen": ("Share seen", "Share of test perturbations at a residue of a training one", "{:.0%}"),

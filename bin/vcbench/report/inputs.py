@@ -53,7 +53,8 @@ _REQUIRED = {
     ),
     "selection.tsv": (
         *("dataset", "split", "metric", "gene_set", "model", "value", "ci_low", "ci_high", "n_configurations"),
-        *("chosen", "naive", "naive_encoder", "naive_strategy", "optimism", "difference", "p_holm", "verdict"),
+        *("chosen", "n_validation", "naive", "naive_encoder", "naive_strategy", "optimism", "difference", "p_holm"),
+        *("verdict", "status"),
     ),
     "ranks.tsv": (
         *("dataset", "split", "model", "encoder", "strategy", "place", "mean_rank", "rank_low", "rank_high"),

@@ -156,13 +156,14 @@ def _metric_by_metric(panel: Panel, inputs: Inputs) -> Part | None:
 
 
 def _selection(panel: Panel, inputs: Inputs) -> Part | None:
-    """Return title, conclusion and body on models whose encoder and strategy were chosen without looking."""
-    rows = [
+    """Return title, conclusion and body on models whose encoder and strategy were chosen by validation."""
+    of_primary = [
         row
         for row in mine(panel, inputs.selection)
         if (row["metric"], row["gene_set"]) == (panel.primary.id, panel.primary.gene_set)
     ]
-    rows = [row for row in rows if math.isfinite(parse(row["value"]))]
+    rows = [row for row in of_primary if math.isfinite(parse(row["value"]))]
+    unchosen = [row["model"] for row in of_primary if row["status"] == "no_validation"]
     sign = 1 if panel.primary.lower_is_better else -1
     rows.sort(key=lambda row: (sign * parse(row["value"]), row["model"]))
     if not any(int(row["n_configurations"]) > 1 for row in rows):
@@ -189,7 +190,7 @@ def _selection(panel: Panel, inputs: Inputs) -> Part | None:
         lines["best baseline, in hindsight"] = (panel.value(reference, panel.primary), "baseline")
     drawing = forest(
         f"{panel.id}.selection",
-        f"{panel.dataset}, {panel.split} split: encoder and strategy chosen without looking",
+        f"{panel.dataset}, {panel.split} split: encoder and strategy chosen by validation",
         marks,
         f"{panel.primary.full_title}, 95 % interval; hollow: best in hindsight",
         tuple(rows[0]),
@@ -204,9 +205,15 @@ def _selection(panel: Panel, inputs: Inputs) -> Part | None:
     )
     body = (
         "<p>The best of many configurations looks better than it is. Here encoder and strategy were chosen for each "
-        "fold "
-        "on the scores of the other folds, and judged on the fold that had no say.</p>" + drawing.html()
+        f"fold on its validation perturbations (at least {rows[0]['n_validation']}, never trained on), and judged on "
+        "its test perturbations, which had no say. With few validation perturbations the choice is noisy, not the "
+        "judgement.</p>" + drawing.html()
     )
+    if unchosen:
+        body += (
+            f"<p>Without a choice, because no validation perturbation was predicted: "
+            f"{', '.join(escape(names.model(name)) for name in unchosen)}.</p>"
+        )
     cells = [
         [
             f"<b>{escape(names.model(row['model']))}</b>",
@@ -224,13 +231,13 @@ def _selection(panel: Panel, inputs: Inputs) -> Part | None:
     header = [
         "Model",
         "Candidates",
-        "Score, chosen without looking",
+        "Score, chosen by validation",
         "Best in hindsight",
         "Too high by",
         "Minus best baseline; corrected p",
         "Chosen (fold:encoder.strategy)",
     ]
-    return "Chosen without looking:", says, body + table(header, cells), (drawing,)
+    return "Chosen by validation:", says, body + table(header, cells), (drawing,)
 
 
 def _factors(panel: Panel, inputs: Inputs) -> Part | None:

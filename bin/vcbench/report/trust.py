@@ -401,7 +401,7 @@ def _lucky(panel: Panel, inputs: Inputs) -> Check | None:
             optimism = parse(row["optimism"])
             parts.append(
                 f"{escape(panel.names.model(row['model']))} scores {number(parse(row['value']), places)} when encoder "
-                f"and strategy are chosen without looking, and {number(parse(row['naive']), places)} with hindsight."
+                f"and strategy are chosen by validation, and {number(parse(row['naive']), places)} with hindsight."
             )
             if best.verdict == "better" and row["verdict"] != "better":
                 state = MIND

@@ -32,8 +32,8 @@ class Choosing:
     """The scores that choose: M configurations of a plan over the V validation perturbations of all folds.
 
     `numerator` and `denominator` (M, V) with undefined predictions at no skill, NaN where a configuration predicted no
-    validation perturbation of the fold; `folds` (V,); `higher` is better; `by` names metric and gene set; `then` decides
-    ties.
+    validation perturbation of the fold; `folds` (V,); `higher` is better; `by` names metric and gene set; `then`
+    decides ties.
     """
 
     numerator: np.ndarray

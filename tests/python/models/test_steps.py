@@ -15,7 +15,7 @@ from toy_models import N_CELLS, N_GENES, ROLES, Screen
 import vcbench.models
 from vcbench.core import cli, h5ad
 from vcbench.core.errors import InputError, ModelError
-from vcbench.core.tables import read_tsv
+from vcbench.core.tables import read_tsv, write_tsv
 from vcbench.models import predict_cli, train_cli
 from vcbench.models.base import PredictionRequest
 from vcbench.models.fold_data import FoldData
@@ -300,6 +300,41 @@ def test_running_out_of_memory_ends_the_task_with_the_code_the_engine_retries(sc
     with pytest.raises(SystemExit) as exit_:
         cli.run(train_cli.main, screen.arguments([unit_of(name)], settings_of(name), "models"))
     assert exit_.value.code == FATAL[name][1]
+
+
+def test_validation_perturbations_are_predicted_apart_and_change_no_test_prediction(screen):
+    """What a model says of T~A3H is what it would say of it as a test perturbation; the learning curve has none."""
+    units, point = [*BASELINES, LAMBDA], "toy.variant.f1.linear.random.alt.s0.p500"
+    train(screen, [*units, point])
+    predict(screen, [*units, point])
+    folds = screen.folder / "toy.variant.folds.tsv"
+    swap = {"valid": "test", "test": "excluded"}
+    rows = [{**row, "role": swap.get(row["role"], row["role"])} for row in read_tsv(folds)]
+    write_tsv(folds, rows, list(rows[0]))
+    predict(screen, units, out="swapped")
+    for unit in units:
+        found, expected = (
+            h5ad.read(screen.folder / path)
+            for path in (f"predictions/{unit}.validation.h5ad", f"swapped/{unit}.predictions.h5ad")
+        )
+        assert set(found.obs["perturbation"]) == {"T~A3H"}
+        np.testing.assert_array_equal(found.X, expected.X)
+        tested = h5ad.read(screen.folder / "predictions" / f"{unit}.predictions.h5ad")
+        assert set(tested.obs["perturbation"]) == set(TEST_1)
+        assert not (screen.folder / "swapped" / f"{unit}.validation.h5ad").exists()
+    assert not (screen.folder / "predictions" / f"{point}.validation.h5ad").exists()
+
+
+def test_validation_perturbations_without_vector_cost_no_test_prediction(screen):
+    declared = {"T~A3H": "a perturbed gene is in no set of --gene_sets"}
+    kept = [row for row, name in enumerate(screen.ids) if name not in declared]
+    screen.write_vectors("random", [screen.ids[row] for row in kept], screen.vectors[kept], not_encoded=declared)
+    unit = "toy.variant.f1.linear.random.alt.s0"
+    train(screen, [unit])
+    predict(screen, [unit])
+    assert status(screen, unit, "predict")["state"] == "ok"
+    assert not (screen.folder / "predictions" / f"{unit}.validation.h5ad").exists()
+    assert (screen.folder / "predictions" / f"{unit}.predictions.h5ad").exists()
 
 
 def test_a_repeated_run_leaves_no_old_model_or_prediction_behind(screen, broken):

@@ -55,8 +55,9 @@ def tables(leaderboard: pd.DataFrame, scores: pd.DataFrame, models: dict) -> dic
 COLUMNS = {
     "ranks": [*PANEL, *PRIMARY, *KEYS, "place", "mean_rank", "rank_low", "rank_high", "groups", "winner_share",
               "n_missing", "n_blocks", "n_configurations", "p", "critical_difference"],
-    "selection": [*PANEL, *PRIMARY, "model", "value", "ci_low", "ci_high", "n_configurations", "chosen", "naive",
-                  "naive_encoder", "naive_strategy", "optimism", "difference", "p_holm", "verdict"],
+    "selection": [*PANEL, *PRIMARY, "model", "value", "ci_low", "ci_high", "n_configurations", "chosen",
+                  "n_validation", "naive", "naive_encoder", "naive_strategy", "optimism", "difference", "p_holm",
+                  "verdict", "status"],
     "factors": [*PANEL, "effect", "level", "estimate", "ci_low", "ci_high", "size", "size_low", "size_high",
                 "size_debiased", "share", "p_holm", "levels", "left_out"],
     "families": [*PANEL, *KEYS, "family", "scaled", "ci_low", "ci_high", "n_metrics", "n_declared", "metrics",
@@ -94,7 +95,8 @@ def _selection(shared: dict, wide: pd.DataFrame, models: dict) -> list[dict]:
                      "ci_high": value + 0.03,
                      "n_configurations": mine.shape[1],
                      "chosen": ";".join(f"{f}:{'.'.join(naive.idxmax())}" for f in (1, 2, 3)),
-                     "naive": naive.max(), "naive_encoder": naive.idxmax()[0], "naive_strategy": naive.idxmax()[1],
+                     "n_validation": 6, "status": "ok", "naive": naive.max(),
+                     "naive_encoder": naive.idxmax()[0], "naive_strategy": naive.idxmax()[1],
                      "optimism": naive.max() - value, "difference": 0.05, "p_holm": 0.01,
                      "verdict": "unresolved" if models[model]["class"] == "baseline" else "better"})  # fmt: skip
     return rows

@@ -66,6 +66,18 @@ def test_statistics_say_what_the_tables_say(report):
     assert 0 < (own["tau"] >= 0.5).sum() < len(own)
 
 
+def test_a_model_without_a_choice_is_named(make_report):
+    def change(table):
+        of = table["model"] == "sclambda"
+        table.loc[of, "status"] = "no_validation"
+        table.loc[of, ["value", "ci_low", "ci_high", "chosen"]] = None
+
+    text = edited(make_report, "selection", change).section(f"{PANEL}_statistics")["data"]
+    assert "at least 6, never trained on" in text
+    assert "Without a choice, because no validation perturbation was predicted: scLAMBDA." in text
+    assert "Without a choice" not in make_report(Run(**ONE)).section(f"{PANEL}_statistics")["data"]
+
+
 def test_a_control_that_ranks_first_is_called_one(make_report):
     def change(table):
         first = (table["model"] == "sclambda") & (table["encoder"] == "random") & (table["strategy"] == "alt")
