@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,9 @@ from vcbench.metrics.stored_cells import columns_of
 log = logging.getLogger(__name__)
 
 LABEL = "perturbation"
+#: Option of the predictions, and name of the scored model when there is one file without a name.
+PREDICTIONS, OWN = "--predictions", "predictions"
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 #: Larger values cannot be natural log1p of scaled counts.
 MAX_LOG1P = 20.0
 #: Cells with fewer detected genes may be equal by chance; equal cells with more of them are the same cell.
@@ -44,6 +48,11 @@ class Source:
         """Path of the file."""
         return self.reader.path
 
+    @property
+    def model(self) -> str:
+        """Name of the model whose predictions the file holds."""
+        return self.option.removeprefix(PREDICTIONS).strip() or OWN
+
     @cached_property
     def ids(self) -> tuple[str, ...]:
         """Perturbations, sorted, without the control."""
@@ -61,6 +70,32 @@ class Source:
             "perturbations": len(self.ids), "genes": self.reader.n_genes,
             "genes_left_out": self.reader.n_genes - n_common,
         }  # fmt: skip
+
+
+def named_files(given: Sequence[str], models: Mapping[str, object]) -> dict[str, Path]:
+    """Return the files of predictions by option and name, ``--predictions NAME``; one file alone needs no name.
+
+    A file is called by its stem or as in ``NAME=file``. Raises :class:`InputError` for names that are not plain, given
+    twice, or those of the pipeline's `models` or of the evaluator's own rows.
+    """
+    found: dict[str, Path] = {}
+    for text in given:
+        name, sign, path = text.partition("=")
+        if not sign or Path(text).exists():
+            name, path = Path(text).stem, text
+            if len(given) == 1:
+                return {PREDICTIONS: Path(path)}
+        hint = "name the model: NAME=file"
+        if not MODEL_NAME.fullmatch(name):
+            raise InputError("not a plain name of a model", where=PREDICTIONS, found=f"'{name}' in {text}",
+                             expected="letters, digits and _ . + -", hint=hint)  # fmt: skip
+        if name in models or contract.is_evaluator(name):
+            raise InputError(f"'{name}' is the name of a baseline, model or control of the evaluation",
+                             where=PREDICTIONS, found=text, hint=hint)  # fmt: skip
+        if f"{PREDICTIONS} {name}" in found:
+            raise InputError("two models of one name", where=PREDICTIONS, found=name, hint=hint)
+        found[f"{PREDICTIONS} {name}"] = Path(path)
+    return found
 
 
 def open_source(path: Path, option: str) -> Source:
@@ -170,11 +205,11 @@ def common_genes(sources: Sequence[Source]) -> list[str]:
     genes = [name for name in sources[0].reader.var_names if name in inside]
     if len(genes) < contract.MIN_GENES_CORRELATION:
         first = "; ".join(f"{source.option} {', '.join(map(str, source.reader.var_names[:2]))}" for source in sources)
-        raise InputError("the three files have no common genes", where="var names", found=f"{len(genes)} ({first})",
+        raise InputError("the files have no common genes", where="var names", found=f"{len(genes)} ({first})",
                          expected="the same gene names in all of them")  # fmt: skip
     for source in sources:
         if source.reader.n_genes > len(genes):
-            log.warning("%s: %d of its %d genes are not in all three files and are left out", source.path,
+            log.warning("%s: %d of its %d genes are not in all files and are left out", source.path,
                         source.reader.n_genes - len(genes), source.reader.n_genes)  # fmt: skip
     return genes
 
@@ -237,22 +272,27 @@ def check_scale(predicted: Scan, train: Scan, path: Path) -> float:
     return ratio
 
 
-def target_genes(test: Source, table: Mapping[str, Sequence[str]] | None) -> dict[str, tuple[str, ...]]:
+def known_genes(source: Source, table: Mapping[str, Sequence[str]] | None) -> dict[str, tuple[str, ...]]:
     """Return the perturbed genes by perturbation: from a table, an obs column `gene`, or ids of the form GENE~VARIANT.
 
     A label that merely equals a gene name is not taken for its target (metrics.md 1.3.10).
     """
     if table is not None:
         return {name: tuple(genes) for name, genes in table.items()}
-    obs = test.reader.obs
+    obs = source.reader.obs
     if "gene" in obs:
-        pairs = dict(zip(test.labels.tolist(), obs["gene"].astype(str), strict=True))
+        pairs = dict(zip(source.labels.tolist(), obs["gene"].astype(str), strict=True))
         return {
             name: tuple(gene for gene in text.split(";") if gene) for name, text in pairs.items() if name != CONTROL
         }
-    found = {name: (name.split("~")[0],) for name in test.ids if "~" in name}
+    return {name: (name.split("~")[0],) for name in source.ids if "~" in name}
+
+
+def target_genes(test: Source, table: Mapping[str, Sequence[str]] | None) -> dict[str, tuple[str, ...]]:
+    """Return :func:`known_genes` of the test perturbations; those without any are said in the log."""
+    found = known_genes(test, table)
     unknown = [name for name in test.ids if name not in found]
-    if unknown:
+    if unknown and table is None:
         log.warning(
             "no target gene known for %d perturbations (first %s): gene sets *_nt keep it; give --perturbations",
             len(unknown), unknown[0],

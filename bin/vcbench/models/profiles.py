@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -14,11 +14,25 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
 
 
-def mean_profile(expression: sp.csr_matrix, rows: np.ndarray) -> np.ndarray:
+class StoredExpression(Protocol):
+    """Cells that are not in memory: (cells, genes) log1p expression that knows the means of its groups of cells."""
+
+    shape: tuple[int, int]
+
+    def __getitem__(self, rows: np.ndarray) -> sp.csr_matrix:
+        """Return these rows, (len(rows), genes) CSR."""
+
+    def mean_of(self, rows: np.ndarray) -> np.ndarray:
+        """Return the (genes,) float64 mean of these rows."""
+
+
+def mean_profile(expression: sp.csr_matrix | StoredExpression, rows: np.ndarray) -> np.ndarray:
     """Return the (genes,) float64 mean of these rows.
 
     SciPy sums float32 matrices in float32 whatever dtype is asked for; `bincount` adds in float64.
     """
+    if hasattr(expression, "mean_of"):
+        return expression.mean_of(rows)
     chosen = expression[rows]
     return np.bincount(chosen.indices, weights=chosen.data, minlength=chosen.shape[1]) / len(rows)
 
@@ -29,12 +43,12 @@ class Profiles:
     Parameters
     ----------
     expression
-        (cells, genes) CSR, log1p.
+        (cells, genes) CSR, log1p, or the same left on disk.
     labels
         (cells,) label of each row.
     """
 
-    def __init__(self, expression: sp.csr_matrix, labels: np.ndarray) -> None:
+    def __init__(self, expression: sp.csr_matrix | StoredExpression, labels: np.ndarray) -> None:
         self._expression = expression
         order = np.argsort(labels, kind="stable")
         names, starts = np.unique(labels[order], return_index=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,15 @@ CONTRASTS = (
     "dataset", "split", "metric", "gene_set", "model", "encoder", "strategy", "reference_model", "reference_encoder",
     "reference_strategy", "difference", "ci_low", "ci_high", "p", "p_holm", "n", "detectable", "reference", "verdict",
     "interval", "n_clusters", "median_difference", "superiority", "p_signed_rank", "n_zero", "sd_difference",
-    "p_bh", "fold_ci_low", "fold_ci_high", "n_references", "n_missing_pred",
+    "p_bh", "fold_ci_low", "fold_ci_high", "n_references", "n_missing_pred", "n_missing_reference",
 )  # fmt: skip
 
 #: Kinds of reference; each is a family of its own for Holm's correction within metric, dataset and split. The third is
 #: the same model on the negative-control encoder with which it does best (headline metrics only).
 BEST_BASELINE = "best_baseline"
 CONTROL_INPUT = "control_input"
+#: Every two models (`vcb_evaluate.py` only).
+PAIR = "pair"
 ALPHA = 0.05
 
 
@@ -86,10 +88,17 @@ def differences_to(
     return differences, denominators, scale
 
 
-def rows(panel: Panel, metric: Metric, gene_set: str, series: Series, negative: set[str]) -> list[dict[str, Any]]:
-    """Return the contrasts of one metric and gene set; none for a metric without a direction."""
+def rows(
+    panel: Panel, metric: Metric, gene_set: str, series: Series, negative: set[str],
+    judged: Collection[int] | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Return the contrasts of one metric and gene set; none for a metric without a direction.
+
+    With `judged`, positions in the plan, those alone are compared with the references, and Holm's families are theirs.
+    """
     if metric.direction not in ("higher", "lower"):
         return []
+    entries = range(len(panel.plan)) if judged is None else sorted(judged)
     candidates = baselines(panel.plan, series.imputed, negative)
     families: dict[str, dict[int, tuple[int, int]]] = {}
     for kind, reference, n in (
@@ -97,22 +106,35 @@ def rows(panel: Panel, metric: Metric, gene_set: str, series: Series, negative: 
         (TRAIN_MEAN, panel.position(TRAIN_MEAN), 1),
     ):
         if reference is not None:
-            families[kind] = {m: (reference, n) for m in range(len(panel.plan)) if m != reference}
-    if gene_set in metric.headline:
+            families[kind] = {m: (reference, n) for m in entries if m != reference}
+    if gene_set in metric.headline and judged is None:
         families[CONTROL_INPUT] = control_inputs(panel, metric, series.imputed, negative)
     return [
         row
         for kind, references in families.items() if references
-        for row in _family(panel, metric, gene_set, series, kind, references)
+        for row in _family(panel, metric, gene_set, series, kind, [(m, *of) for m, of in references.items()])
     ]  # fmt: skip
 
 
+def pairs(panel: Panel, metric: Metric, gene_set: str, series: Series, judged: Sequence[int]) -> list[dict[str, Any]]:
+    """Return the contrasts of each of the `judged` (positions in the plan) with every other one of them and with all
+    other combinations, each pair once; Holm over all of them. None for a metric without a direction.
+    """
+    others = [m for m in range(len(panel.plan)) if m not in set(judged)]
+    found = [
+        (m, reference, 1) for i, m in enumerate(judged) for reference in (*judged[i + 1 :], *others)
+        if panel.scored[reference]
+    ]  # fmt: skip
+    if metric.direction not in ("higher", "lower") or not found:
+        return []
+    return _family(panel, metric, gene_set, series, PAIR, found)
+
+
 def _family(
-    panel: Panel, metric: Metric, gene_set: str, series: Series, kind: str, references: Mapping[int, tuple[int, int]]
+    panel: Panel, metric: Metric, gene_set: str, series: Series, kind: str, compared: Sequence[tuple[int, int, int]]
 ) -> list[dict[str, Any]]:
-    """Return the contrasts of combinations with their reference (position, one of how many), Holm over all of them."""
-    members = list(references)
-    against = [reference for reference, _ in references.values()]
+    """Return contrasts of combinations (position, that of the reference, one of how many), Holm over all of them."""
+    members, against, n_references = (list(column) for column in zip(*compared, strict=True))
     # A combination without any score is listed, not judged.
     judged = np.where(panel.scored[members, None], series.imputed_numerator[members], np.nan)
     differences, denominators, scale = differences_to(
@@ -134,16 +156,17 @@ def _family(
         "median_difference": row_statistic(scaled, np.median), "superiority": contrasts.superiority(scaled),
         "sd_difference": row_statistic(scaled, standard_deviation, 2),
     }  # fmt: skip
-    compared = ~np.isnan(differences)
-    known, missing = compared.sum(1), (compared & series.missing[members]).sum(1)
+    common = ~np.isnan(differences)
+    known = common.sum(1)
+    missing, of_reference = ((common & series.missing[side]).sum(1) for side in (members, against))
     found = []
     for i, m in enumerate(members):
         row = {
             "dataset": panel.dataset, "split": panel.split, "metric": metric.id, "gene_set": gene_set,
             **named(panel.plan[m].of), **named(panel.plan[against[i]].of, "reference_"), "n": int(known[i]),
             "reference": kind, "interval": ci.method[i], "n_zero": int(zeros[i]), "n_clusters": int(ci.n_clusters[i]),
-            "n_references": references[m][1], "n_missing_pred": int(missing[i]),
-            **tidied(numbers, i),
+            "n_references": n_references[i], "n_missing_pred": int(missing[i]),
+            "n_missing_reference": int(of_reference[i]), **tidied(numbers, i),
         }  # fmt: skip
         row["verdict"] = verdict(row, metric)
         found.append(row)

@@ -444,3 +444,134 @@ def test_cells_of_several_files_in_any_order(parts, tmp_path):
     np.testing.assert_array_equal(found, whole)
     for reader in readers:
         reader.close()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Several models in one call, and the baselines that need no features
+
+
+@pytest.fixture(scope="module")
+def several(parts, files):
+    """Two own models and a training file with batches, unequal numbers of cells and a residue of the truth."""
+    folder = files / "several"
+    folder.mkdir()
+    x, labels = parts["train"]
+    labels = labels.copy()
+    labels[labels == TRAIN[0]] = TEST[0].replace("V", "D")  # the residue of the first test variant
+    keep = ~((labels == TRAIN[1]) & (np.arange(len(x)) % 2 == 0))
+    x, labels = x[keep], labels[keep]
+    batch = np.where(np.random.default_rng(1).random(len(x)) < 0.4, "one", "two")
+    obs = pd.DataFrame({"perturbation": labels, "batch": batch}, index=[f"train{i:05d}" for i in range(len(x))])
+    ad.AnnData(sp.csr_matrix(x), obs=obs, var=pd.DataFrame(index=GENES)).write_h5ad(folder / "train.h5ad")
+    worse = parts["predictions"][0] + np.random.default_rng(0).normal(0, 0.3, G).astype(np.float32)
+    save(folder / "worse.h5ad", worse, parts["predictions"][1], [f"p{i}" for i in range(len(worse))])
+    out = run_several(folder, folder / "out", f"mine={files / 'predictions.h5ad'}", folder / "worse.h5ad")
+    return folder, out, (x.astype(np.float64), labels, batch)
+
+
+def run_several(folder: Path, out: Path, *predictions: object, extra: tuple = ()) -> Path:
+    arguments = ["--truth", folder.parent / "truth.h5ad", "--train", folder / "train.h5ad", "--predictions",
+                 *predictions, "--out", out, "--bootstrap", 200, *extra]  # fmt: skip
+    evaluate.main([str(item) for item in arguments])
+    return out
+
+
+def test_baselines_by_hand(several, parts):
+    _, out, (x, labels, batch) = several
+    names = sorted(set(labels) - {"control"})
+    control = x[labels == "control"].mean(0)
+    t = {name: x[labels == name].mean(0) for name in names}
+    mean = np.mean(list(t.values()), axis=0)
+
+    def own_control(name):
+        of = batch[labels == name]
+        return sum((of == b).mean() * x[(labels == "control") & (batch == b)].mean(0) for b in ("one", "two"))
+
+    expected = {
+        "no_change": dict.fromkeys(TEST, control),
+        "train_mean": dict.fromkeys(TEST, mean),
+        "train_mean_cellw": {name: x[labels != "control"].mean(0) for name in TEST},
+        "ce_mean": {name: np.mean([*t.values(), control], axis=0) for name in TEST},
+        "train_mean_delta": {n: control + np.mean([t[m] - own_control(m) for m in names], axis=0) for n in TEST},
+        "position_mean": {name: t[TEST[0].replace("V", "D")] if name == TEST[0] else mean for name in TEST},
+    }
+    detected = [(x[keep] > 0).mean(0) >= 0.05 for keep in (labels == "control", labels != "control")]
+    g = np.flatnonzero(detected[0] | detected[1])[1:]  # without TP53, the target
+    truth = {n: parts["truth"][0][parts["truth"][1] == n].astype(np.float64).mean(0) for n in TEST}
+    every = scores(out)
+    every = every[(every.metric == "mse") & (every.gene_set == "expr_nt")].set_index(["model", "perturbation"]).value
+    for model, profile in expected.items():
+        for name in TEST:
+            by_hand = np.mean((profile[name] - truth[name])[g] ** 2)
+            assert every[model, name] == pytest.approx(by_hand, abs=1e-6), (model, name)
+    # drawn cells and genes lie among the training cells, and are no mean of them
+    assert abs(every["sparse_mean", TEST[1]] - every["train_mean", TEST[1]]) > 0
+    assert every["sample_gene_random"].mean() > every["train_mean"].mean()
+    record = json.loads((out / "evaluation.json").read_text())
+    assert set(record["baselines"]) == {*expected, "sparse_mean", "sample_gene_random"}
+    board = pd.read_csv(out / "leaderboard.tsv", sep="\t")
+    assert set(board.model) == {"mine", "worse", *record["baselines"]}
+
+
+def test_baselines_that_say_nothing_else_are_left_out(base):
+    record = json.loads((base / "evaluation.json").read_text())
+    same = {"position_mean", "train_mean_delta", "train_mean_cellw"}  # no residue twice, one batch, equal numbers
+    assert record["baselines_left_out"] == dict.fromkeys(same, "says the same as train_mean here")
+    assert not same & set(scores(base).model)
+
+
+def test_models_are_compared_with_each_other(several, files, base, capsys):
+    folder, out, _ = several
+    found = pd.read_csv(out / "contrasts.tsv", sep="\t")
+    key = (found.metric == "mse") & (found.gene_set == "expr_nt")
+    pairs = found[key & (found.reference == "pair")]
+    record = json.loads((out / "evaluation.json").read_text())
+    assert set(zip(pairs.model, pairs.reference_model, strict=True)) == {
+        ("mine", "worse"), *((m, b) for m in ("mine", "worse") for b in record["baselines"])
+    }  # fmt: skip
+    every = scores(out)
+    every = every[(every.metric == "mse") & (every.gene_set == "expr_nt") & (every.perturbation != "")]
+    wide = every.pivot_table(index="perturbation", columns="model", values="value")
+    signs = np.array([[1 - 2 * (i >> k & 1) for k in range(10)] for i in range(1024)])
+    for row in pairs.itertuples():
+        d = (wide[row.model] - wide[row.reference_model]).loc[TEST].to_numpy()
+        assert row.difference == pytest.approx(d.mean(), rel=1e-6)
+        p = (np.abs(signs @ d) >= abs(d.sum()) - 1e-9).mean()
+        assert row.p == pytest.approx(p, abs=1e-9)
+    p = np.sort(pairs.p.to_numpy())
+    holm = np.minimum(1, np.maximum.accumulate(p * np.arange(len(p), 0, -1)))
+    np.testing.assert_allclose(np.sort(pairs.p_holm), holm, rtol=1e-9)
+    best = found[key & (found.reference == "best_baseline")].set_index("model")
+    assert list(best.index) == ["mine", "worse"]  # Holm over the own models alone
+    assert best.p_holm.min() == pytest.approx(min(1, 2 * best.p.min()))
+    means = wide.drop(columns=["mine", "worse", "sample_gene_random", "no_skill", "tech_duplicate"], errors="ignore")
+    baselines = means[[name for name in record["baselines"] if name in means]].mean()
+    assert set(best.reference_model) == {baselines.idxmin()}
+    assert best.n_references.iloc[0] == len(baselines)
+
+    rows = pd.read_csv(out / "summary.tsv", sep="\t").set_index(["model", "metric", "gene_set"])
+    alone = summary(run_several(folder, folder / "alone", folder / "worse.h5ad"))
+    pd.testing.assert_series_equal(rows.loc["worse"].value, alone.value)
+    assert set(alone.model) == {"predictions"}
+    printed = capsys.readouterr().out
+    assert "Between your models" not in printed  # one model has nothing to be compared with
+    swapped = run_several(folder, folder / "swapped", folder / "worse.h5ad", f"mine={files / 'predictions.h5ad'}")
+    for name in ("summary.tsv", "contrasts.tsv", "leaderboard.tsv"):
+        assert sorted((swapped / name).read_text().split("\n")) == sorted((out / name).read_text().split("\n")), name
+    printed = capsys.readouterr().out
+    assert "Between your models, headline metrics:" in printed
+    assert "worse" in printed and "mine" in printed
+
+
+def test_names_of_models(files, several, tmp_path):
+    mine = files / "predictions.h5ad"
+    for given, message in (
+        ((mine, mine), "two models of one name.*found predictions.*NAME=file"),
+        ((f"train_mean={mine}",), "'train_mean' is the name of a baseline"),
+        ((f"truth={mine}", f"b={mine}"), "'truth' is the name of a baseline, model or control"),
+        ((f"my model={mine}",), "not a plain name of a model.*'my model'"),
+        ((f"a={mine}", f"b={tmp_path / 'none.h5ad'}"), "none.h5ad: file not found"),
+    ):
+        with pytest.raises(InputError, match=message):
+            run_several(several[0], tmp_path / "out", *given)
+    assert not (tmp_path / "out").exists()
