@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vcbench.core.errors import ModelError
-from vcbench.metrics import contract, profiles
+from vcbench.metrics import contract, profiles, rank_sum_kernel
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import scipy.sparse as sp
 
-#: Reference group inside the engine; no perturbation id can start with a space.
-_REFERENCE = " control"
-#: Stored values of the groups (not of the reference) that are tested at once: 8 bytes each, and the engine's copies.
+#: Stored values of the groups (not of the reference) that are read and tested at once: 8 bytes each.
 VALUES_PER_BATCH = 60_000_000
 
 
@@ -62,66 +58,34 @@ def rank_sums(
 ) -> list[tuple[np.ndarray, np.ndarray]]:  # fmt: skip
     """Return :func:`rank_sum` of several groupings, reading the cells once; all but the first only leave cells out.
 
-    Groups go through the engine in batches, so that no more than the reference and :data:`VALUES_PER_BATCH` stored
-    values (or one group) are in memory; every group is tested by itself, whatever its batch.
+    A matrix in memory is used as it is. Of cells on disk, groups are read in batches, so that no more than the
+    reference and :data:`VALUES_PER_BATCH` stored values (or one group) are in memory; every group is tested by itself,
+    whatever its batch.
     """
+    import scipy.sparse as sp
+
     whole = groupings[0]
+    in_memory = sp.issparse(expression) and expression.nnz <= np.iinfo(np.int32).max
+    limit = np.inf if in_memory else VALUES_PER_BATCH
+    if in_memory and not expression.has_sorted_indices:
+        expression = expression.sorted_indices()
     size = np.bincount(whole[whole >= 0], weights=profiles.sizes(expression)[whole >= 0], minlength=n_groups)
     shape = (n_groups, expression.shape[1])
     found = [(np.zeros(shape), np.ones(shape)) for _ in groupings]
     first = 0
     while first < n_groups:
-        last = first + max(1, int(np.searchsorted(np.cumsum(size[first:]), VALUES_PER_BATCH, side="right")))
-        cells = np.flatnonzero((whole == -1) | ((whole >= first) & (whole < last)))
-        matrix = profiles.take(expression, cells)
-        matrix.sort_indices()
+        last = first + max(1, int(np.searchsorted(np.cumsum(size[first:]), limit, side="right")))
+        batch = np.flatnonzero((whole == -1) | ((whole >= first) & (whole < last)))
+        matrix = expression if in_memory else profiles.take(expression, batch)
         for groups, (z, p) in zip(groupings, found, strict=True):
-            codes = groups[cells]
-            used = codes >= -1
+            codes = groups if in_memory else groups[batch]
             present = np.unique(codes[codes >= 0])
             if len(present):
-                part, codes = (matrix, codes) if used.all() else (matrix[used], codes[used])
-                z[present], p[present] = _rank_sum(part, codes, present, continuity)
+                number = np.where(codes < 0, codes, np.searchsorted(present, codes))
+                z[present], p[present] = rank_sum_kernel.test(matrix, number, len(present), continuity)
         del matrix
         first = last
     return found
-
-
-def _rank_sum(
-    matrix: sp.csr_matrix, groups: np.ndarray, present: np.ndarray, continuity: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return z and p of the groups `present` against group -1; no cell belongs to any other."""
-    os.environ.setdefault("TQDM_DISABLE", "1")
-    import anndata as ad
-    import illico
-    import pandas as pd
-    from loguru import logger
-
-    logger.disable("illico")
-    names = np.array([*(str(group) for group in present), _REFERENCE])
-    number = np.where(groups < 0, len(present), np.searchsorted(present, groups))
-    cells = ad.AnnData(
-        X=matrix,
-        obs=pd.DataFrame({"group": names[number]}, index=[str(i) for i in range(len(groups))]),
-        var=pd.DataFrame(index=[str(i) for i in range(matrix.shape[1])]),
-    )
-    result = illico.asymptotic_wilcoxon(
-        cells, is_log1p=True, group_keys="group", reference=_REFERENCE,
-        use_continuity=continuity, tie_correct=True, n_threads=1,
-    )  # fmt: skip
-    # One row per (group, gene), groups (the reference too) in the engine's order: read from the index, none is built.
-    n_genes = matrix.shape[1]
-    group, gene = (
-        level.to_numpy()[codes] for level, codes in zip(result.index.levels, result.index.codes, strict=True)
-    )
-    row = {name: number for number, name in enumerate(group[::n_genes].tolist())}
-    if len(result) != len(names) * n_genes or gene[:n_genes].tolist() != cells.var_names.tolist():
-        raise ModelError("the rank-sum engine returned other groups or genes than it was given")
-    order = [row[str(name)] for name in present]
-    z, p = (result[name].to_numpy(dtype=np.float64).reshape(-1, n_genes)[order] for name in ("z_score", "p_value"))
-    if not (np.isfinite(z).all() and np.isfinite(p).all()):
-        raise ModelError("the rank-sum engine returned values that are not finite")
-    return z, p
 
 
 def benjamini_hochberg(p: np.ndarray) -> np.ndarray:

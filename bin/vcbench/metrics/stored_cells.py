@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
 
 
+#: Rows that are moved at once when gaps are closed.
+ROWS_MOVED = 2000
+
+
 def columns_of(reader: BlockReader, genes: Sequence[str] | np.ndarray) -> np.ndarray | None:
     """Return the positions of `genes` in a file; None when they are its genes in its order."""
     if list(reader.var_names) == list(genes):
@@ -58,29 +62,37 @@ class StoredCells:
                 yield place[start : start + block.shape[0]], block
 
     def take(self, cells: np.ndarray) -> sp.csr_matrix:
-        """Return the values of the cells at these positions, in their order; twice their size in memory at most."""
+        """Return the values of the cells at these positions, in their order; their size and a block in memory."""
         import scipy.sparse as sp
 
         wanted = np.full(self.shape[0], -1, dtype=np.int64)
         wanted[cells] = np.arange(len(cells))
+        # Rows are put where they would start if nothing stored in the file were left out.
+        starts = np.concatenate([[0], np.cumsum(self.sizes()[cells])])
         lengths = np.zeros(len(cells), dtype=np.int64)
-        parts = []
+        kind = np.result_type(np.float32, *(reader.dtype for reader in self.readers))
+        data, indices = np.empty(starts[-1], dtype=kind), np.empty(starts[-1], dtype=np.int32)
         for reader, place, columns in zip(self.readers, self.place, self._columns, strict=True):
             rows = np.flatnonzero(wanted[place] >= 0)
             target = wanted[place[rows]]
             for start, block in reader.blocks(columns, rows) if len(rows) else ():
                 at = target[start : start + block.shape[0]]
                 lengths[at] = np.diff(block.indptr)
-                parts.append((at, block))
-        starts = np.concatenate([[0], np.cumsum(lengths)])
-        kind = np.result_type(*(block.dtype for _, block in parts)) if parts else np.float32
+                to = np.repeat(starts[at] - block.indptr[:-1], lengths[at]) + np.arange(block.nnz)
+                data[to], indices[to] = block.data, block.indices
+        ends = np.concatenate([[0], np.cumsum(lengths)])
+        if ends[-1] < starts[-1]:  # zeros or genes left out: close the gaps, some rows at a time
+            for first in range(0, len(cells), ROWS_MOVED):
+                last = min(first + ROWS_MOVED, len(cells))
+                moved = np.repeat(starts[first:last] - ends[first:last], lengths[first:last])
+                moved += np.arange(ends[first], ends[last])
+                for of in (data, indices):
+                    of[ends[first] : ends[last]] = of[moved]
+            data, indices = data[: ends[-1]], indices[: ends[-1]]
         found = sp.csr_matrix((len(cells), self.shape[1]), dtype=kind)
-        found.data, found.indices = np.empty(starts[-1], dtype=kind), np.empty(starts[-1], dtype=np.int32)
-        found.indptr = starts.astype(np.int32 if starts[-1] < np.iinfo(np.int32).max else np.int64)
-        while parts:
-            at, block = parts.pop()
-            to = np.repeat(starts[at] - block.indptr[:-1], np.diff(block.indptr)) + np.arange(block.nnz)
-            found.data[to], found.indices[to] = block.data, block.indices
+        found.data, found.indices = data, indices
+        found.indptr = ends.astype(np.int32 if ends[-1] < np.iinfo(np.int32).max else np.int64)
+        found.has_sorted_indices = True
         return found
 
     def sizes(self) -> np.ndarray:

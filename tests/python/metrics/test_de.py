@@ -7,6 +7,7 @@ import pytest
 import scipy.sparse as sp
 from scipy import stats
 
+from vcbench.core.errors import ModelError
 from vcbench.metrics import bundle, de
 
 
@@ -44,6 +45,32 @@ def test_rank_sum_does_not_depend_on_the_order_of_cells(counts):
         strict=True,
     ):  # fmt: skip
         np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("calls", [1, 4])
+def test_rank_sum_does_not_depend_on_batches(counts, calls, monkeypatch):
+    rng = np.random.default_rng(1)
+    wide = sp.csr_matrix(np.log1p(rng.poisson(0.4, (300, 700))), dtype=np.float64)
+    groups = rng.integers(-2, 5, 300)
+    monkeypatch.setattr("vcbench.metrics.rank_sum_kernel.TESTS_PER_CALL", 256 * 6 if calls > 1 else 10**9)
+    z, p = de.rank_sum(wide, groups, 6)  # nobody is in the last group
+    assert (z[5] == 0).all()
+    assert (p[5] == 1).all()
+    for group in range(5):
+        one, reference = (wide[groups == code].toarray() for code in (group, -1))
+        expected = stats.mannwhitneyu(one, reference, method="asymptotic", use_continuity=False)
+        np.testing.assert_allclose(
+            p[group], np.where(np.isnan(expected.pvalue), 1, expected.pvalue), rtol=0, atol=1e-10
+        )
+
+
+def test_a_missing_engine_is_said(monkeypatch):
+    from vcbench.metrics import rank_sum_kernel
+
+    rank_sum_kernel._compiled.cache_clear()
+    monkeypatch.setattr(rank_sum_kernel.machinery, "EXTENSION_SUFFIXES", [".none"])
+    with pytest.raises(ModelError, match="illico is missing"):
+        rank_sum_kernel._compiled()
 
 
 def test_benjamini_hochberg_equals_scipy_and_leaves_nan_out():

@@ -420,8 +420,10 @@ def test_moments_do_not_depend_on_blocks(parts):
         np.testing.assert_allclose(found.mean[k], x[labels == name].astype(np.float64).mean(0), rtol=1e-13)
 
 
-def test_cells_of_several_files_in_any_order(parts, tmp_path):
+def test_cells_of_several_files_in_any_order(parts, tmp_path, monkeypatch):
     from vcbench.metrics.stored_cells import StoredCells, in_order_of_names
+
+    monkeypatch.setattr("vcbench.metrics.stored_cells.ROWS_MOVED", 7)
 
     readers, dense = [], []
     for name, form in (("truth", sp.csr_matrix), ("train", np.asarray)):
