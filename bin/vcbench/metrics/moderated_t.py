@@ -58,7 +58,9 @@ def moderated_t(
     floored = np.maximum(pooled, 1e-5 * (float(np.median(pooled)) or 1.0))
     e = np.log(floored) - digamma(d / 2) + np.log(d / 2)
     excess = float(np.var(e, ddof=1)) - float(polygamma(1, d / 2)) if len(e) > 1 else 0.0
-    if excess > 0:
+    if len(e) == 1:  # one variance says nothing about the spread of variances
+        df_prior, variance_prior, posterior = 0.0, float(pooled[0]), pooled
+    elif excess > 0:
         df_prior = 2 * inverse_trigamma(excess)
         variance_prior = float(np.exp(e.mean() + digamma(df_prior / 2) - np.log(df_prior / 2)))
         posterior = (df_prior * variance_prior + d * pooled) / (df_prior + d)

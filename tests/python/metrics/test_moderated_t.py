@@ -70,3 +70,37 @@ def test_null_p_values_are_uniform():
 @pytest.mark.parametrize("x", [1e-5, 0.01, 0.7, 3.0, 250.0])
 def test_inverse_trigamma(x):
     assert inverse_trigamma(float(special.polygamma(1, x))) == pytest.approx(x, rel=1e-8)
+
+
+def test_equals_limma_on_a_small_table():
+    """What R 4.2.2 with limma 3.54.1 says (lmFit, eBayes; tests/external/limma.py compares more where R is)."""
+    values = np.array([
+        [1, 3, 2, 6, 5, 8], [0, 0, 0, 0, 0, 0], [2, 2, 2, 4, 4, 4], [10, 14, 9, 11, 15, 10],
+        [0.5, 0.25, 0.75, 0.5, 1, 0.5], [7, 1, 5, 2, 9, 3], [1, 1.5, 1.25, 1, 1.25, 1.5],
+    ])  # fmt: skip
+    one, two = values[:, :3], values[:, 3:]
+    found = moderated_t(one.mean(1) - two.mean(1), one.var(1, ddof=1), 3, two.var(1, ddof=1), 3)
+    np.testing.assert_allclose(
+        found.t,
+        [-4.25519472708, -0, -969.483634557, -0.479152077281, -0.782415753963, -0.122842226133, 1.83858379867e-15],
+        rtol=1e-9,
+    )
+    np.testing.assert_allclose(
+        found.p,
+        [0.0112943739991, 1, 1.3059079833e-12, 0.655262838504, 0.474951563574, 0.907779784923, 1],
+        rtol=1e-9,
+        atol=1e-12,
+    )
+    assert found.df == pytest.approx(4.28562283307, rel=1e-9)
+    assert found.df_prior == pytest.approx(0.285622833065, rel=1e-9)
+    assert found.variance_prior == pytest.approx(9.57836340783e-05, rel=1e-9)
+
+
+def test_one_gene_has_no_prior():
+    found = moderated_t(np.array([1.0]), np.array([2.0]), 4, np.array([4.0]), 6)
+    one, two = (scaled / np.std(scaled, ddof=1) for scaled in (np.arange(4.0), np.arange(6.0)))
+    one, two = one * np.sqrt(2), two * 2
+    expected = stats.ttest_ind(one - one.mean() + 1, two - two.mean())
+    assert (found.df_prior, found.df) == (0, 8)
+    assert found.t[0] == pytest.approx(expected.statistic)
+    assert found.p[0] == pytest.approx(expected.pvalue)
