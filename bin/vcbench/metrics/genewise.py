@@ -88,7 +88,8 @@ def correlation(
     per_gene = gene_correlations(true, predicted, folds)
     used = ~np.isnan(per_gene)
     if not used.any():
-        return Genewise(np.nan, undefined, 0, "const_pred")
+        flat = contract.constant(centred(true, folds).T, true.T).all()
+        return Genewise(np.nan, undefined, 0, "const_true" if flat else "const_pred")
     value = float(per_gene[used].mean())
     if not terms:
         return Genewise(value, undefined, int(used.sum()), contract.OK)

@@ -419,14 +419,22 @@ def _why_not(metric: Metric, fold: FoldTruth, k: int) -> str:
 
 def _blame(bundle: TruthBundle, metric: Metric, name: str, gene_set: str, status: str) -> str:
     """Return `status`, a reason of the truth, where all perturbations of it give that too; else ``missing_pred``."""
+    return status if _truth_reason(bundle, metric, name, gene_set) == status else "missing_pred"
+
+
+def _truth_reason(bundle: TruthBundle, metric: Metric, name: str, gene_set: str) -> str:
+    """Return why a metric over perturbations is undefined whatever is predicted: the truth against itself; or empty."""
+    if metric.combined:
+        lacking = np.concatenate([np.isnan(fold.extras.vcc.baseline) for fold in bundle.folds]).all(axis=0)
+        return "no_de" if lacking.any() else ""
     true, number = [], []
     for fold in bundle.folds:
         of_truth = _features(name, fold, train_mean_prediction(fold), gene_set, bundle.eligible)[0]
         true.append(of_truth[_usable(fold, of_truth)])
         number.append(np.full(len(true[-1]), fold.fold))
     whole = np.concatenate(true)
-    of_all = function_of(metric)(whole, whole, np.concatenate(number), terms=False)
-    return status if of_all.status == status else "missing_pred"
+    status = function_of(metric)(whole, whole, np.concatenate(number), terms=False).status
+    return status if status in contract.TRUTH_REASONS else ""
 
 
 def _expected(bundle: TruthBundle, name: str, gene_set: str) -> int:
@@ -503,11 +511,12 @@ def add_no_skill(bundle: TruthBundle, metrics: Mapping[str, Metric], rows: Rows)
                 for f in bundle.folds
             ]  # fmt: skip
             expected = sum(int(found.sum()) for found in allowed)
-            rows.add(contract.ALL_FOLDS, "", metric.id, name, float(metric.no_skill), n_genes, n_perturbations=expected,
-                     n_folds=len(bundle.folds))  # fmt: skip
+            undefined = _truth_reason(bundle, metric, function, gene_set)
+            rows.add(contract.ALL_FOLDS, "", metric.id, name, np.nan if undefined else float(metric.no_skill), n_genes,
+                     n_perturbations=expected, n_folds=len(bundle.folds), status=undefined or contract.OK)  # fmt: skip
             for fold, usable in zip(bundle.folds, allowed, strict=True):
                 for k, perturbation in enumerate(fold.ids):
-                    reason = "" if usable[k] else _why_not(metric, fold, k)
+                    reason = undefined if usable[k] else _why_not(metric, fold, k)
                     rows.add(fold.fold, perturbation, metric.jackknife, name,
                              np.nan if reason else float(metric.no_skill), n_genes, fold.n_cells[k],
                              status=reason or contract.OK)  # fmt: skip

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vcbench.metrics import genewise
+from vcbench.metrics import bundle, contract, genewise, registry, scoring
+from vcbench.metrics.comparison import Predicted
+from vcbench.stats import panel, scores
 
 
 def within_fold(true, predicted, folds):
@@ -208,3 +210,53 @@ def test_gene_wise_error_is_a_mean_over_perturbations(make_fold, compare, rng):
     assert found.values.mean() == pytest.approx(per_gene.mean(), abs=1e-12)
     none = errors.gw_mse(compare(make_fold(fold.profile, eligible=np.zeros(30, bool)), predicted), "eligible")
     assert set(none.truth_reason) == {"few_genes"}
+
+
+FEW = {
+    # perturbations, changed genes vary, eligible genes -> the truth's reason
+    "too few perturbations": (7, True, True, "single_pert"),
+    "no eligible gene": (12, True, False, "few_genes"),
+    "nothing varies": (12, False, True, "const_true"),
+}
+
+
+@pytest.mark.parametrize("case", FEW)
+@pytest.mark.parametrize("metric", ["gw_pearson_wf", "gw_nmse"])
+def test_what_the_truth_does_not_allow_is_excluded_for_all_and_not_filled_with_no_skill(make_fold, rng, case, metric):
+    k, varies, eligible, reason = FEW[case]
+    profile = rng.normal(size=(k, 20)) if varies else np.zeros((k, 20))
+    fold = make_fold(profile, eligible=np.full(20, eligible))
+    facts = {"dataset": "d", "split": "s"}
+    truth = bundle.TruthBundle(np.arange(20).astype(str), (fold,), np.ones(20), np.full(20, eligible), facts)
+    metrics = {name: registry.load()[name] for name in (metric, f"{metric}_term")}
+    collected = []
+    for name, predicted in (("a", rng.normal(size=(k, 20))), ("b", np.zeros((k, 20)))):
+        rows = scoring.Rows("d", "s", name)
+        given = Predicted(predicted, np.zeros((k, 20)), np.ones(k, dtype=int))
+        scoring.score_combination(truth, {1: given}, metrics, rows, 0)
+        collected += rows.rows
+    rows = scoring.Rows("d", "s", contract.NO_SKILL)
+    scoring.add_no_skill(truth, metrics, rows)
+    collected += rows.rows
+    assert {row[14] for row in rows.rows} == {reason} and np.isnan([row[10] for row in rows.rows]).all()
+    plan = [{"dataset": "d", "split": "s", "fold": 1, "model": name, "encoder": "none", "strategy": "none", "seed": 0,
+             "class": "baseline", "state": "ok"} for name in ("a", "b")]  # fmt: skip
+    of = scores.by_panel(scoring.to_table(collected, {}))["d", "s"]
+    one = panel.build("d", "s", panel.combinations(plan)["d", "s"], of, {name: name for name in fold.ids}, 0, 20)
+    series = one.series(metrics[metric], "eligible")
+    assert np.isnan(series.imputed).all() and np.isnan(series.value).all()
+    assert [dict(found) for found in series.reasons] == [{reason: k}] * 2
+
+
+def test_a_constant_prediction_of_a_truth_that_varies_is_still_filled_with_no_skill(make_fold, rng):
+    fold = make_fold(rng.normal(size=(12, 20)), eligible=np.ones(20, dtype=bool))
+    truth = bundle.TruthBundle(np.arange(20).astype(str), (fold,), np.ones(20), np.ones(20, dtype=bool),
+                               {"dataset": "d", "split": "s"})  # fmt: skip
+    metrics = {name: registry.load()[name] for name in ("gw_pearson_wf", "gw_pearson_wf_term")}
+    rows = scoring.Rows("d", "s", contract.NO_SKILL)
+    scoring.add_no_skill(truth, metrics, rows)
+    assert {(row[10], row[14]) for row in rows.rows} == {(0.0, contract.OK)}
+    rows = scoring.Rows("d", "s", "a")
+    given = Predicted(np.zeros((12, 20)), np.zeros((12, 20)), np.ones(12, dtype=int))
+    scoring.score_combination(truth, {1: given}, metrics, rows, 0, nulls=False)
+    assert {row[14] for row in rows.rows} == {"const_pred"}
