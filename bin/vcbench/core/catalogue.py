@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from vcbench.core import evaluators
 from vcbench.core.errors import InputError
 from vcbench.core.names import closest
 from vcbench.core.units import NO_ENCODER
@@ -20,11 +21,6 @@ ASSETS = Path(__file__).resolve().parents[3] / "assets"
 #: Class of the encoders that are files of the user (`--vectors`), and what their names may look like.
 OWN = "user"
 OWN_NAME = re.compile(r"[a-z0-9_]+")
-#: Names of the evaluator's own rows in score tables.
-RESERVED_MODELS = (
-    "no_skill", "tech_duplicate", "truth", "shuffled_labels", "predictions", "full_vs_full", "noise_free",
-    "interpolated_duplicate", "perfect_copy", "cross_line", "ce2_context_mean",
-)  # fmt: skip
 OWN_SUFFIXES = (".h5ad", ".npz")
 
 #: Class and process of the models that are predictions made elsewhere (`--predictions`).
@@ -132,7 +128,7 @@ def external_name(file: str, where: str, models: Mapping[str, Any] | None = None
             "the model is called as its file, which must have a plain name", where=where, found=path.name,
             expected="a-z, 0-9 and _",
         )  # fmt: skip
-    if models and path.stem in {*models["groups"], *models["entries"], *RESERVED_MODELS}:
+    if models and path.stem in {*models["groups"], *models["entries"], *evaluators.RESERVED}:
         raise InputError(
             f"'{path.stem}' is the name of a model or group of the pipeline", where=where, hint="rename the file"
         )

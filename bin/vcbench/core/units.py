@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from vcbench.core.errors import InputError
+from vcbench.core.evaluators import TRAINED_ON
 
 #: Encoder and strategy of a model that ignores the encoder.
 NO_ENCODER = "none"
@@ -42,7 +43,7 @@ class Unit:
     @property
     def scored_as(self) -> str:
         """Model id of its rows in the score table: ``trained_on:p250:linear`` for a unit of the learning curve."""
-        return f"trained_on:{self.trained_on}:{self.model}" if self.trained_on else self.model
+        return f"{TRAINED_ON}:{self.trained_on}:{self.model}" if self.trained_on else self.model
 
     @classmethod
     def parse(cls, unit_id: str) -> Unit:

@@ -4,6 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 
+from vcbench.core.evaluators import (
+    CE2_CONTEXT_MEAN,
+    CROSS_LINE,
+    EVALUATORS,
+    FULL_VS_FULL,
+    INTERPOLATED_DUPLICATE,
+    NAMED,
+    NO_SKILL,
+    NOISE_FREE,
+    PERFECT_COPY,
+    SHUFFLED_LABELS,
+    TECH_DUPLICATE,
+    TRAINED_ON,
+    TRUTH,
+)
+
+__all__ = [
+    "CE2_CONTEXT_MEAN", "CROSS_LINE", "EVALUATORS", "FULL_VS_FULL", "INTERPOLATED_DUPLICATE", "NAMED", "NOISE_FREE",
+    "NO_SKILL", "PERFECT_COPY", "SHUFFLED_LABELS", "TECH_DUPLICATE", "TRAINED_ON", "TRUTH", "constant", "is_evaluator",
+]  # fmt: skip
+
 #: Relative tolerance of the constant test: ``max(v) - min(v) <= TOLERANCE * max(1, max |raw profile|)``.
 TOLERANCE = 1e-6
 MIN_GENES_CORRELATION = 3
@@ -34,28 +55,6 @@ TRUTH_REASONS = (
 )  # fmt: skip
 #: Reason of metrics of doubles on other perturbations.
 NO_DOUBLE = "no_double"
-
-#: Evaluator rows of the score table.
-NO_SKILL = "no_skill"
-TRUTH = "truth"
-TECH_DUPLICATE = "tech_duplicate"
-SHUFFLED_LABELS = "shuffled_labels"
-#: Further positive controls (metrics.md 6.5): two full-size replicates, a predictor without noise, a half drawn towards
-#: the training mean where it shows no effect, the truth itself, and the same perturbations in another cell line.
-FULL_VS_FULL = "full_vs_full"
-NOISE_FREE = "noise_free"
-INTERPOLATED_DUPLICATE = "interpolated_duplicate"
-PERFECT_COPY = "perfect_copy"
-#: The generic response of the test perturbations (metrics.md 6.1): it looks at them, so it is no baseline.
-CE2_CONTEXT_MEAN = "ce2_context_mean"
-CROSS_LINE = "cross_line"
-#: All evaluator ids; those of `NAMED` are followed by ``:`` and what they belong to.
-EVALUATORS = (
-    NO_SKILL, TRUTH, TECH_DUPLICATE, FULL_VS_FULL, NOISE_FREE, INTERPOLATED_DUPLICATE, PERFECT_COPY, CE2_CONTEXT_MEAN,
-)  # fmt: skip
-#: `trained_on:<size>:<model>` is a model of the learning curve, in no leaderboard.
-TRAINED_ON = "trained_on"
-NAMED = (SHUFFLED_LABELS, CROSS_LINE, TRAINED_ON)
 
 #: Fold of rows over all folds.
 ALL_FOLDS = 0

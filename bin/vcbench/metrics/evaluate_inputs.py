@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vcbench.core import evaluators
 from vcbench.core.blocks import BlockReader
 from vcbench.core.errors import InputError
 from vcbench.core.h5ad import CONTROL
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 
 LABEL = "perturbation"
 #: Option of the predictions, and name of the scored model when there is one file without a name.
-PREDICTIONS, OWN = "--predictions", "predictions"
+PREDICTIONS, OWN = "--predictions", evaluators.PREDICTIONS
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 #: Larger values cannot be natural log1p of scaled counts.
 MAX_LOG1P = 20.0
@@ -89,7 +90,7 @@ def named_files(given: Sequence[str], models: Mapping[str, object]) -> dict[str,
         if not MODEL_NAME.fullmatch(name):
             raise InputError("not a plain name of a model", where=PREDICTIONS, found=f"'{name}' in {text}",
                              expected="letters, digits and _ . + -", hint=hint)  # fmt: skip
-        if name in models or contract.is_evaluator(name):
+        if name in models or name in set(evaluators.RESERVED) - {OWN}:
             raise InputError(f"'{name}' is the name of a baseline, model or control of the evaluation",
                              where=PREDICTIONS, found=text, hint=hint)  # fmt: skip
         if f"{PREDICTIONS} {name}" in found:

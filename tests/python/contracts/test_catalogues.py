@@ -137,3 +137,19 @@ def test_no_code_reads_a_catalogue_from_where_the_project_lies() -> None:
                 owner = getattr(node.func.value, "id", "")
                 wanted = {"catalogue": 2, "registry": 1}.get(owner, 0)
                 assert len(node.args) + len(node.keywords) >= wanted, f"{path}:{node.lineno}"
+
+
+def test_no_model_is_called_as_rows_of_the_evaluator() -> None:
+    """Every name of the evaluator is reserved; the catalogue keeps clear of them and refuses files called so."""
+    from vcbench.core import evaluators
+    from vcbench.core.catalogue import external_name
+    from vcbench.core.errors import InputError
+    from vcbench.metrics import contract
+
+    names = {value for key, value in vars(evaluators).items() if key.isupper() and isinstance(value, str)}
+    assert names == set(evaluators.RESERVED) and len(names) == len(evaluators.RESERVED)
+    assert names.isdisjoint({*MODELS["groups"], *MODELS["entries"]})
+    for name in names:
+        with pytest.raises(InputError, match="is the name of a model"):
+            external_name(f"{name}.h5ad", "--predictions", MODELS)
+    assert contract.EVALUATORS is evaluators.EVALUATORS

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vcbench.core import catalogue
+from vcbench.core import catalogue, evaluators
 from vcbench.core.errors import InputError
 from vcbench.metrics import ceilings, contract, registry, scoring, truth
 from vcbench.metrics.bundle import TruthBundle
@@ -191,4 +191,4 @@ def test_rows_of_the_test_mean_are_an_evaluators_and_their_scores_those_of_that_
     accuracy = [rows[contract.CE2_CONTEXT_MEAN, 1, name, "c_acc", "expr_nt"][10] for name in fold.ids]
     assert np.mean(accuracy) == pytest.approx(0.5)  # one profile for all tells none from another
     assert contract.is_evaluator(contract.CE2_CONTEXT_MEAN)
-    assert contract.CE2_CONTEXT_MEAN in catalogue.RESERVED_MODELS and contract.CE2_CONTEXT_MEAN not in MODELS
+    assert contract.CE2_CONTEXT_MEAN in evaluators.RESERVED and contract.CE2_CONTEXT_MEAN not in MODELS
