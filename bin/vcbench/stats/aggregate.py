@@ -87,6 +87,7 @@ def aggregate(
                  one.groups.n)  # fmt: skip
         of_validation = choosing.get((dataset, split), scores.no_scores())
         choosers = panel.build(dataset, split, planned, of_validation, clusters.get(dataset, {}), seed, 1)
+        by_primary = selection.choosing(choosers, metrics[primary], primary_set)
         levels = strata.levels(one.rows, annotations.get(dataset, {}), of_truth.get((dataset, split), {}))
         board, headline = [], {}
         for metric, gene_set in panel.pairs(metrics, held):
@@ -98,7 +99,7 @@ def aggregate(
             if gene_set in metric.headline and not metric.compat:
                 headline[metric.id, gene_set] = (metric, series)
                 tables["strata"] += strata.rows(one, metric, gene_set, series, levels)
-                chooses = selection.choosing(choosers, [(metric, gene_set), (metrics[primary], primary_set)])
+                chooses = selection.choosing(choosers, metric, gene_set, by_primary)
                 tables["selection"] += selection.rows(one, metric, gene_set, series, negative, chooses)
         tables["leaderboard"] += leaderboard.in_plan_order(board)
         of_primary = headline[primary, primary_set][1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -74,24 +74,21 @@ class Choosing:
         return tied[0] if found is None else found
 
 
-def choosing(validation: Panel, wanted: Sequence[tuple[Metric, str]]) -> Choosing:
-    """Return what chooses: the first of the `wanted` metrics and gene sets that is defined in every fold, or the last.
+def choosing(validation: Panel, metric: Metric, gene_set: str, then: Choosing | None = None) -> Choosing:
+    """Return what chooses for a metric: its own validation scores, and `then` where they tie.
 
     A metric over the genes of all folds has no value in a fold, and some have none over very few perturbations: then
-    the primary metric, which callers give last, chooses. It also decides ties of the others.
+    `then`, which is the primary metric, chooses alone.
     """
-    (metric, gene_set), *others = wanted
     series = validation.series(metric, gene_set)
     numerator, denominator = series.imputed_numerator.copy(), series.imputed_denominator.copy()
     for fold in np.unique(validation.folds):
         at = validation.folds == fold
         unknown = np.ix_(series.no_prediction[:, at].all(axis=1), at)
         numerator[unknown], denominator[unknown] = np.nan, np.nan
-    found = Choosing(numerator, denominator, validation.folds, metric.direction == "higher", metric.column(gene_set))
-    if not others:
-        return found
-    then = choosing(validation, others)
-    return replace(found, then=then) if found.complete() else then
+    higher = metric.direction == "higher"
+    found = Choosing(numerator, denominator, validation.folds, higher, metric.column(gene_set), then)
+    return found if then is None or found.complete() else then
 
 
 def honest(

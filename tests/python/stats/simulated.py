@@ -66,4 +66,4 @@ def panel_of(
 def chooser(values: Mapping[Combination, np.ndarray] | None, **kwargs) -> selection.Choosing:
     """Return what chooses by the primary metric over these validation scores; None: there are none."""
     validation = panel_of(values or {("none", "none", "none"): np.zeros(0)}, (), **kwargs)
-    return selection.choosing(validation, [(PRIMARY, GENES)])
+    return selection.choosing(validation, PRIMARY, GENES)

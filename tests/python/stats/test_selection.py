@@ -92,15 +92,14 @@ def test_where_validation_does_not_define_the_metric_the_primary_metric_chooses(
     of = [("m", "e0", "alt"), ("m", "e1", "alt")]
     better = {of[0]: np.full(9, 0.1), of[1]: np.full(9, 0.4)}
     validation = panel_of(better, ())
-    wanted = [(METRICS["gw_pearson_wf"], "eligible"), (PRIMARY, GENES)]
-    by = selection.choosing(validation, wanted)
+    by = selection.choosing(validation, METRICS["gw_pearson_wf"], "eligible", chooser(better))
     assert by.by == "dpearson_pm__expr_nt"
     values = {name: np.full(30, 0.2) for name in of}
     found = rows(panel_of(values, (), pair=("mse", GENES)), by, metric=METRICS["mse"])["m"]
     assert (found["chosen"], found["chosen_by"]) == ("1:e1.alt;2:e1.alt;3:e1.alt", "dpearson_pm__expr_nt")
     # a metric that one fold lacks does not choose in the others either
     one_fold = panel_of(better, (), excluded=np.arange(9) % 3 == 0)
-    assert not selection.choosing(one_fold, [(PRIMARY, GENES)]).complete()
+    assert not selection.choosing(one_fold, PRIMARY, GENES).complete()
 
 
 def test_the_primary_metric_decides_ties():
@@ -117,7 +116,7 @@ def test_lower_is_better():
     values, validation = (
         {("m", f"e{i}", "alt"): 1 + i + 0.1 * rng.random(n) for i in range(3)} for n in (30, 6)
     )  # fmt: skip
-    by = selection.choosing(panel_of(validation, (), pair=("mse", GENES)), [(METRICS["mse"], GENES)])
+    by = selection.choosing(panel_of(validation, (), pair=("mse", GENES)), METRICS["mse"], GENES)
     row = rows(panel_of(values, (), pair=("mse", GENES)), by, metric=METRICS["mse"])["m"]
     assert row["chosen"] == "1:e0.alt;2:e0.alt;3:e0.alt"
     assert row["naive_encoder"] == "e0"
