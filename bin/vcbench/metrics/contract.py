@@ -52,9 +52,12 @@ PREDICTION_REASONS = ("missing_pred", "const_pred", "no_cells", "sign_mismatch")
 #: NaN caused by the truth: excluded for every model alike. `no_single` = a single of a double was not measured.
 TRUTH_REASONS = (
     "const_true", "few_genes", "no_de", "all_de", "single_pert", "few_cells", "no_control", "no_single", "no_double",
+    "no_class",
 )  # fmt: skip
 #: Reason of metrics of doubles on other perturbations.
 NO_DOUBLE = "no_double"
+#: Reason of metrics of classes: none is known, or no training perturbation of the fold is of one of the two.
+NO_CLASS = "no_class"
 
 #: Fold of rows over all folds.
 ALL_FOLDS = 0

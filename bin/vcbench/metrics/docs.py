@@ -43,7 +43,8 @@ averaged within a perturbation first.
   largest fold change (fewer are flagged `n_lt_k`); `sig` = all significant genes; `_nt` = without the perturbed gene; `_xfit` =
   listed from one random half of the cells and scored on the other, so that noise cannot choose the genes it is scored on;
   `fixed_<name>` = a set chosen in advance (`--gene-sets FILE.gmt`, `--fixed-sets`), in the tables only when it was given;
-  `expr_nt@fdr0.01_lfc1` = other cuts for what counts as changed; `eligible` = genes whose split-half
+  `expr_nt@fdr0.01_lfc1` = other cuts for what counts as changed; `phenotype@clinvar` = classes by that item of `--known_function` (expressed
+  genes without those of all test perturbations); `eligible` = genes whose split-half
   reliability over perturbations is positive. For `c_acc*` `_nt` removes the perturbed genes of all test perturbations.
 - **References never see test cells**: the control mean subtracted from predictions comes from training controls, the one subtracted from the
   truth from held-out controls, the perturbed mean from training perturbations.
@@ -61,6 +62,7 @@ averaged within a perturbation first.
 | `no_de`, `all_de` | no (every) gene is significantly changed |
 | `single_pert` | too few perturbations to compare |
 | `no_cells` | the metric needs predicted cells that differ, and the model predicts a profile (or too few cells) |
+| `no_class` | the annotations say no class of the perturbation, or the fold has no training perturbation of one of the two |
 | `no_double`, `no_single` | not a combination of two perturbations; a single of the combination was not measured |
 | `sign_mismatch` | the weights of the two singles have opposite signs |
 """
@@ -147,7 +149,7 @@ _LEFT_OUT = """
 | OpenProblems row-wise metrics on signed log p | another target space |
 | GEARS `mse_top{N}_de` of deltas | the same number as `mse` |
 | scores on a model's own genes | every model of the benchmark predicts every gene of the axis |
-| Systema coarse-phenotype ROC-AUC (`phenotype_auc`) | needs a phenotype class per perturbation |
+| Systema coarse-phenotype ROC-AUC with prototypes from all perturbations | the prototypes contain the perturbation that is judged; `phenotype_auc` has those of training perturbations |
 """
 
 

@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 def add(
     folds: Sequence[FoldTruth], roles: Sequence[Roles], cells: Cells, groups: Collection[str],
     targets: Mapping[str, Sequence[str]], dataset: str, seed: int, first: np.ndarray,
+    classes: Mapping[str, Mapping[str, bool]],
 ) -> list[FoldTruth]:  # fmt: skip
     """Return the folds with the extras that `groups` need (names of :data:`extras.GROUPS`; others need none).
 
-    `first` (seeds, cells) says which cells are in the first half of each random split.
+    `first` (seeds, cells) says which cells are in the first half of each random split; `classes` whether perturbations
+    are damaging, by what says so.
     """
     wanted = set(groups) & set(extras.GROUPS)
     if not wanted:
@@ -53,6 +55,9 @@ def add(
         found: dict[str, Any] = dict(shared)
         if extras.EXTENDED in wanted:
             found["spread"] = _spread(cells, code, rows)
+            if classes:
+                known = moments.mean[train]
+                found["classes"] = _classes(classes, fold.ids, sorted(role.train), known)
         if extras.LOG_OF_MEAN in wanted:
             lm = cell_space.log_of_mean(of_linear.mean)
             found["log_of_mean"] = extras.LogOfMean(lm[rows], lm[-2], lm[-1], lm[train].mean(axis=0))
@@ -77,6 +82,24 @@ def add(
     if extras.INTERACTIONS in wanted:
         result = _with_cuts(result)
     return result
+
+
+def _classes(
+    classes: Mapping[str, Mapping[str, bool]], ids: Sequence[str], train: Sequence[str], profile: np.ndarray
+) -> extras.Classes:
+    """Return the classes of test perturbations `ids`, and prototypes from (R, G) profiles of training perturbations.
+
+    No test perturbation has a say in a prototype.
+    """
+    damaging = np.full((len(classes), len(ids)), np.nan)
+    prototypes = np.full((len(classes), 2, profile.shape[1]), np.nan)
+    for number, of in enumerate(classes.values()):
+        damaging[number] = [float(of[name]) if name in of else np.nan for name in ids]
+        for side in (False, True):
+            members = [row for row, name in enumerate(train) if of.get(name) == side]
+            if members:
+                prototypes[number, int(side)] = profile[members].mean(axis=0)
+    return extras.Classes(np.array(list(classes), dtype=object), damaging, prototypes)
 
 
 def _spread(cells: Cells, code: np.ndarray, rows: np.ndarray) -> extras.Spread:

@@ -96,6 +96,19 @@ class Doubles:
 
 
 @dataclass(frozen=True)
+class Classes:
+    """Classes of perturbations (metrics.md 2.15): `names` (C,) what defines them, items of `--known_function`.
+
+    `damaging` (C, K) 1, 0 or NaN for unknown; `prototypes` (C, 2, G) mean profile of the training perturbations of the
+    fold that are harmless and of those that are damaging, NaN without any.
+    """
+
+    names: np.ndarray
+    damaging: np.ndarray
+    prototypes: np.ndarray
+
+
+@dataclass(frozen=True)
 class Extras:
     """Extras of one fold; `halves` are there while the dataset is read and in no file."""
 
@@ -105,11 +118,13 @@ class Extras:
     vcc: VccTruth | None = None
     log_of_mean: LogOfMean | None = None
     doubles: Doubles | None = None
+    classes: Classes | None = None
     halves: HalfCells | None = None
 
 
 _KINDS: dict[str, type] = {
     "spread": Spread, "cells": CellTruth, "vcc": VccTruth, "log_of_mean": LogOfMean, "doubles": Doubles,
+    "classes": Classes,
 }  # fmt: skip
 
 

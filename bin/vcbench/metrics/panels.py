@@ -1,4 +1,4 @@
-"""Metrics over perturbations from predicted cells or doubles (metrics.md 2.7, 2.11, 2.15)."""
+"""Metrics over perturbations from predicted cells, doubles or classes (metrics.md 2.7, 2.11, 2.15)."""
 
 from __future__ import annotations
 
@@ -85,6 +85,34 @@ def gi_ap(true: np.ndarray, predicted: np.ndarray, folds: np.ndarray, terms: boo
     return _over_pairs(true, predicted, folds, terms, interactions.interaction_ap)
 
 
+def phenotype_auc(true: np.ndarray, predicted: np.ndarray, folds: np.ndarray, terms: bool = True) -> Genewise:
+    """Share of pairs (damaging, harmless) of a fold in which the damaging one is nearer to its prototype, ties half.
+
+    `true` (K, 1) is 1 for damaging perturbations, else 0; `predicted` (K, 1) distance to the harmless prototype minus
+    distance to the damaging one. Differences of rounding are ties.
+    """
+    undefined = np.full(len(true), np.nan)
+    damaging = true[:, 0] > 0
+    scale = float(np.abs(predicted).max(initial=0.0)) or 1.0
+    score = np.round(predicted[:, 0] / scale, 9)
+    won, pairs = np.zeros((2, len(true)))
+    for fold in np.unique(folds):
+        yes, no = (np.flatnonzero((folds == fold) & side) for side in (damaging, ~damaging))
+        wins = (score[yes][:, None] > score[no]) + 0.5 * (score[yes][:, None] == score[no])
+        won[yes], won[no] = wins.sum(axis=1), wins.sum(axis=0)
+        pairs[yes], pairs[no] = len(no), len(yes)
+    total, n = won[damaging].sum(), pairs[damaging].sum()
+    if not n:
+        return Genewise(np.nan, undefined, 0, "single_pert")
+    value = float(total / n)
+    if not terms:
+        return Genewise(value, undefined, 1, contract.OK)
+    # A perturbation that takes part in every pair leaves nothing: it counts as unchanged.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        without = np.where(n > pairs, (total - won) / (n - pairs), value)
+    return Genewise(value, value + (len(true) - 1) * (value - without), 1, contract.OK)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # What they are computed from: a fold and its predictions -> (K, F) of truth and prediction, NaN rows where undefined
 
@@ -118,7 +146,19 @@ def _deviations(fold: FoldTruth, predicted: Predicted, gene_set: str) -> tuple[n
     return true, found
 
 
+def _phenotype(fold: FoldTruth, predicted: Predicted, gene_set: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return (K, 1) classes, NaN without one or without prototypes of both, and how much nearer the damaging one is."""
+    of = fold.extras.classes
+    number = of.names.tolist().index(gene_set.partition("@")[2])
+    axis = genewise.panel_axis(fold, "expr_nt")
+    prototypes = of.prototypes[number][:, axis]
+    true = np.where(np.isnan(prototypes).any(), np.nan, of.damaging[number])[:, None]
+    harmless, damaging = (((predicted.mean[:, axis] - one) ** 2).mean(axis=1) for one in prototypes)
+    return true, (harmless - damaging)[:, None]
+
+
 FEATURES: dict[str, Features] = {
+    "phenotype_auc": _phenotype,
     "edist_pearson": _effects,
     "de_nsig_spearman": _numbers,
     "gi_tpr_fdp_10": _deviations,

@@ -23,8 +23,11 @@ PATHWAYS = "pathways"
 #: Genes of highest control expression, on which doubles are compared with their singles; none without doubles.
 DOUBLES = "top1000ctrl"
 
+#: Stands for one set of classes each (`--known_function`), as ``phenotype@<item>``; none without classes.
+PHENOTYPE = "phenotype"
+
 #: Gene sets that a truth may or may not have; without them their metrics are absent.
-OPTIONAL_SETS = (FIXED, PATHWAYS, DOUBLES)
+OPTIONAL_SETS = (FIXED, PATHWAYS, DOUBLES, PHENOTYPE)
 
 #: Suffix and group of metrics of log-of-mean profiles.
 LOG_OF_MEAN = "lm"
@@ -172,12 +175,16 @@ def choosing(metrics: dict[str, Metric]) -> dict[str, Metric]:
     }  # fmt: skip
 
 
-def expand(gene_set: str, fixed: Sequence[str], pathways: bool, doubles: bool = False) -> list[str]:
+def expand(
+    gene_set: str, fixed: Sequence[str], pathways: bool, doubles: bool = False, phenotypes: Sequence[str] = ()
+) -> list[str]:
     """Return the gene sets that a name of the catalogue stands for.
 
     `fixed` are names like ``fixed_hallmark_p53``, `pathways` tells whether there are sets at all, `doubles` whether
-    there are doubles.
+    there are doubles; `phenotypes` are the items of `--known_function` that give classes.
     """
+    if gene_set == PHENOTYPE:
+        return [f"{PHENOTYPE}@{item}" for item in phenotypes]
     if (gene_set == PATHWAYS and not pathways) or (gene_set == DOUBLES and not doubles):
         return []
     return [f"{name}_nt" for name in fixed] if gene_set == FIXED else [gene_set]

@@ -174,11 +174,13 @@ def defined(outcome: Outcome, pairs: np.ndarray) -> np.ndarray:
 def _wanted(bundle: TruthBundle, metrics: Mapping[str, Metric]) -> list[tuple[Metric, str]]:
     """Return the (metric, gene set) pairs this truth allows; sets chosen in advance by their own names."""
     fixed = [fixed_name(name) for name in bundle.facts.get("fixed_sets", ())]
+    classes = bundle.folds[0].extras.classes
+    phenotypes = () if classes is None else classes.names.tolist()
     return [
         (metric, name)
         for metric in metrics.values()
         for gene_set in metric.gene_sets
-        for name in registry.expand(gene_set, fixed, bool(bundle.folds[0].sets), has_doubles(bundle))
+        for name in registry.expand(gene_set, fixed, bool(bundle.folds[0].sets), has_doubles(bundle), phenotypes)
     ]
 
 
@@ -414,6 +416,8 @@ def _why_not(metric: Metric, fold: FoldTruth, k: int) -> str:
             return contract.NO_DOUBLE
         if doubles.first[at[0]] < 0 or doubles.second[at[0]] < 0:
             return "no_single"
+    if metric.gene_sets == (registry.PHENOTYPE,) and fold.n_cells[k] >= contract.MIN_CELLS_PROFILE:
+        return contract.NO_CLASS
     return "few_cells"
 
 

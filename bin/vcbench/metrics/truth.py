@@ -168,6 +168,7 @@ def build(
     cells: Cells, folds: Sequence[Roles], targets: Mapping[str, Sequence[str]], facts: dict[str, Any], seed: int,
     bench_compat_list: str = "", gene_sets: Mapping[str, Sequence[str]] | None = None, fixed: Sequence[str] = (),
     given_lists: Mapping[str, Sequence[str]] | None = None, groups: Sequence[str] = (),
+    classes: Mapping[str, Mapping[str, bool]] | None = None,
 ) -> Truths:  # fmt: skip
     """Return the truth bundles and the rows of their DE tables.
 
@@ -187,6 +188,8 @@ def build(
         Gene names by perturbation for the compat list `file`; a perturbation without one has no value there.
     groups
         Groups of metrics the truth is prepared for, beside the default one.
+    classes
+        Whether perturbations are damaging, by what says so (`phenotype_auc`).
     """
     names = sorted({name for roles in folds for name in (*roles.train, *roles.test, *roles.valid)})
     tests = sorted({name for roles in folds for name in (*roles.test, *roles.valid)})
@@ -353,7 +356,9 @@ def build(
     }
     result = _bundle(truths, cells.genes, facts)
     first = np.stack([half >= 0 for half in half_codes])
-    extended = extra_truth.add(result.folds, folds, cells, groups, targets, facts["dataset"], seed, first)
+    extended = extra_truth.add(
+        result.folds, folds, cells, groups, targets, facts["dataset"], seed, first, classes or {}
+    )
     result = replace(result, folds=tuple(extended))
     validation, validation_rows = found[bundle.VALIDATION]
     if not validation:

@@ -13,6 +13,7 @@ from vcbench.core.blocks import BlockReader
 from vcbench.core.errors import InputError
 from vcbench.core.hashing import sha256_file
 from vcbench.core.tables import read_tsv
+from vcbench.explore import known_columns
 from vcbench.metrics import bundle, ceilings, compat, contract, de, diagnostics, gmt, registry, scoring, truth
 from vcbench.metrics.stored_cells import StoredCells, in_order_of_names
 
@@ -45,6 +46,19 @@ def read_folds(path: Path | str) -> list[truth.Roles]:
     if not folds:
         raise InputError("no folds", where=str(path))
     return folds
+
+
+def read_classes(path: Path | str, items: str) -> dict[str, dict[str, bool]]:
+    """Return by item of ``--known-function`` which perturbations are damaging; items without classes are left out."""
+    rows = read_tsv(path, ("perturbation",))
+    found = {}
+    for known in known_columns.parse(items, "--known-function"):
+        of = known_columns.values(known, rows)
+        if of.damaging is not None and not of.problem:
+            found[known.text] = {
+                row["perturbation"]: label for row, label in zip(rows, of.damaging, strict=True) if label is not None
+            }
+    return found
 
 
 def read_targets(path: Path | str) -> dict[str, tuple[str, ...]]:
@@ -152,6 +166,10 @@ def main(argv: Sequence[str]) -> None:
         "--fixed-sets", nargs="+", metavar="NAME",
         help=f"sets of that file that get columns of their own; without a choice {gmt.DEFAULT_FIXED} where it is there",
     )  # fmt: skip
+    parser.add_argument(
+        "--known-function", default="", metavar="LIST",
+        help=f"classes for phenotype_auc (with --metrics extended): {known_columns.EXPECTED}",
+    )  # fmt: skip
     parser.add_argument("--assets", type=Path, default=catalogue.ASSETS, help="folder of metrics.yml")
     parser.add_argument("--out-dir", required=True, type=Path, help="output folder")
     options = parser.parse_args(argv)
@@ -172,7 +190,8 @@ def main(argv: Sequence[str]) -> None:
         "inputs": {"dataset": sha256_file(options.dataset), "folds": sha256_file(options.folds)},
         "position_seen": positions_seen(options.perturbations, folds),
     }
-    built = truth.build(cells, folds, targets, facts, options.seed, list_name, gene_sets, fixed, lists, wanted)
+    classes = read_classes(options.perturbations, options.known_function)
+    built = truth.build(cells, folds, targets, facts, options.seed, list_name, gene_sets, fixed, lists, wanted, classes)
     write(built.test, built.de_rows, options.out_dir, metrics)
     if built.validation is not None:
         write(built.validation, built.validation_de_rows, options.out_dir, registry.choosing(metrics))

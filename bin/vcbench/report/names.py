@@ -41,6 +41,7 @@ STATUSES = {
     "few_genes": "too few genes",
     "few_cells": "too few cells",
     "no_cells": "a profile where cells are needed",
+    "no_class": "no class known",
     "no_double": "not a combination of two",
     "no_single": "a part of the combination was not measured",
     "sign_mismatch": "weights of opposite signs",

@@ -261,6 +261,8 @@ def pairs(metrics: Mapping[str, Metric], scores: Scores) -> list[tuple[Metric, s
             wanted += sorted(((metric, s) for m, s in scores.pairs if m == metric.id), key=lambda pair: pair[1])
         elif gene_set == FIXED:
             wanted += [(metric, s) for m, s in sorted(scores.pairs) if m == metric.id and s.startswith("fixed_")]
+        elif gene_set == registry.PHENOTYPE:
+            wanted += [(metric, s) for m, s in sorted(scores.pairs) if m == metric.id]
         elif gene_set not in registry.OPTIONAL_SETS or (metric.id, gene_set) in scores.pairs:
             wanted.append((metric, gene_set))
     return wanted

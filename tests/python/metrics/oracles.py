@@ -600,6 +600,23 @@ def edist_pearson(folds, predictions, gene_set):
     return pearson(np.array(p), np.array(t))
 
 
+def phenotype(folds, predictions, gene_set):
+    top = bottom = 0.0
+    for fold, predicted in zip(folds, predictions, strict=True):
+        classes = fold.extras.classes
+        (number,) = (i for i, name in enumerate(classes.names) if gene_set == f"phenotype@{name}")
+        at = panel_genes(fold, "expr_nt")
+        score = [
+            mean_square(p[at], classes.prototypes[number][0][at])
+            - mean_square(p[at], classes.prototypes[number][1][at])
+            for p in predicted.mean
+        ]
+        labels = classes.damaging[number]
+        size = labels.sum() * (1 - labels).sum()
+        top, bottom = top + size * sk.roc_auc_score(labels, score), bottom + size
+    return top / bottom
+
+
 def nmse(folds, predictions, gene_set):
     both = list(zip(folds, predictions, strict=True))
     top = sum(nmse_error(f, p, gene_set).sum() for f, p in both)
@@ -725,6 +742,7 @@ PANEL: dict[str, Callable] = {
     "edist_pearson": edist_pearson,
     "de_nsig_spearman": ranked(numbers),
     "vcc_score": vcc_score,
+    "phenotype_auc": phenotype,
     "gi_tpr_fdp_10": found_at(0.1),
     "gi_tpr_fdp_20": found_at(0.2),
     "gi_tpr_fdp_50": found_at(0.5),

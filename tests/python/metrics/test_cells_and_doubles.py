@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import anndata as ad
 import numpy as np
 import oracles
@@ -13,7 +15,7 @@ import scipy.sparse as sp
 from vcbench.core import h5ad
 from vcbench.core.errors import InputError
 from vcbench.core.tables import read_tsv, write_tsv
-from vcbench.metrics import bundle, contract, evaluate, registry, score, truth_cli
+from vcbench.metrics import bundle, contract, evaluate, predictions, registry, score, scoring, truth_cli
 from vcbench.stats import aggregate
 
 GENES = [f"gene{i:03d}" for i in range(160)]
@@ -23,6 +25,8 @@ NAMES = sorted([*SINGLES, *DOUBLES])
 TEST = {1: ["A+B", "C+D", "E", "A+Z"], 2: ["A+C", "B+D", "E+F", "F"]}
 GROUPS = ("extended", "cells", "vcc", "interactions", "lm", "bench_compat")
 CELLS, CONTROLS = 60, 160
+CLASSES = {"A": "pathogenic", "B": "benign", "C": "pathogenic", "D": "benign", "F": "pathogenic", "A+B": "benign",
+           "C+D": "pathogenic", "E": "benign", "A+Z": "VUS", "A+C": "pathogenic", "B+D": "benign"}  # fmt: skip
 METRICS = registry.load()
 
 
@@ -59,8 +63,9 @@ def screen(tmp_path_factory):
     lists = {name: GENES[i : i + 25] for i, name in enumerate(NAMES)}
     h5ad.write(data, folder / "screen.h5ad", {"target_sum": 400.0, "gene_lists": lists})
     write_tsv(folder / "perturbations.tsv", [
-        {"perturbation": name, "gene": name.replace("+", ";"), "pos": ""} for name in NAMES
-    ], ("perturbation", "gene", "pos"))  # fmt: skip
+        {"perturbation": name, "gene": name.replace("+", ";"), "pos": "", "clinvar": CLASSES.get(name, ""), "score": i}
+        for i, name in enumerate(NAMES)
+    ], ("perturbation", "gene", "pos", "clinvar", "score"))  # fmt: skip
     rows = [
         {"perturbation": name, "fold": fold, "role": "test" if name in TEST[fold] else "train"}
         for fold in TEST for name in NAMES
@@ -80,7 +85,7 @@ def run_truth(folder, out, *extra, groups=GROUPS):
 
 @pytest.fixture(scope="module")
 def truth_files(screen):
-    return run_truth(screen[0], screen[0] / "truth")
+    return run_truth(screen[0], screen[0] / "truth", "--known-function", "absent,score,clinvar")
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +127,8 @@ def test_every_metric_of_every_group_has_its_rows(scores):
     found = set(zip(scores.metric, scores.gene_set, strict=True))
     for metric in METRICS.values():
         for gene_set in set(metric.gene_sets) - {registry.FIXED, registry.PATHWAYS}:
-            assert (metric.id, gene_set if gene_set != "listed" else "gears_ttest") in found, metric.id
+            named = {"listed": "gears_ttest", registry.PHENOTYPE: "phenotype@clinvar"}.get(gene_set, gene_set)
+            assert (metric.id, named) in found, metric.id
 
 
 def test_models_have_the_same_rows_and_each_value_a_status(scores):
@@ -168,7 +174,7 @@ def test_extras_survive_the_file(screen, truth):
         assert fold.extras.cells.coordinates.shape[1] == len(fold.extras.cells.components.T)
         assert len(fold.extras.vcc.listed) == len(fold.ids)
         again = extras.from_uns(extras.to_uns([(fold.fold, fold.extras)]), fold.fold)
-        for name in ("spread", "cells", "vcc", "log_of_mean", "doubles"):
+        for name in ("spread", "cells", "vcc", "log_of_mean", "doubles", "classes"):
             one, other = getattr(fold.extras, name), getattr(again, name)
             for part in one.__dataclass_fields__:
                 a, b = getattr(one, part), getattr(other, part)
@@ -243,6 +249,7 @@ def test_aggregate_has_every_group(screen, scores, tmp_path):
         if metric.level == "term":
             continue
         for gene_set in set(metric.gene_sets) - {registry.FIXED, registry.PATHWAYS, "listed"}:
+            gene_set = "phenotype@clinvar" if gene_set == registry.PHENOTYPE else gene_set
             row = rows["emits", metric.id, gene_set]
             assert row["value"] or row["reasons"], metric.id
             if metric.cells:
@@ -299,6 +306,53 @@ def test_groups_must_be_in_the_truth(screen, truth_files, tmp_path):
         score.main([str(item) for item in [*arguments, "--metrics", "cells", "vcc", "extended"]])
     with pytest.raises(InputError, match=r"unknown group of metrics 'celsl'.*did you mean 'cells'"):
         score.main([str(item) for item in [*arguments, "--metrics", "celsl"]])
+
+
+def test_classes_are_held_against_prototypes_of_training_perturbations_alone(screen, truth, scores):
+    folder, data, _, _ = screen
+    labels, values = data.obs["perturbation"].to_numpy(), data.X.toarray().astype(np.float64)
+    mean = {name: values[labels == name].mean(0) for name in NAMES}
+    top = bottom = 0.0
+    for fold in truth.folds:
+        known = {name: CLASSES[name] == "pathogenic" for name in NAMES if CLASSES.get(name, "VUS") != "VUS"}
+        train = [name for name in known if name not in TEST[fold.fold]]
+        prototypes = [np.mean([mean[n] for n in train if known[n] == side], axis=0) for side in (False, True)]
+        assert fold.extras.classes.names.tolist() == [
+            "clinvar"
+        ]  # a column of numbers and an absent one give no classes
+        np.testing.assert_allclose(fold.extras.classes.prototypes[0], prototypes, atol=1e-9)
+        at = oracles.panel_genes(fold, "expr_nt")
+        tests = [name for name in fold.ids if name in known]
+        of = predictions.read(next(folder.glob(f"screen.gene.f{fold.fold}.emits*")), truth.genes)
+        score = {n: np.subtract(*(((p - one)[at] ** 2).mean() for one in prototypes))
+                 for n, p in zip(of.ids, of.mean, strict=True)}  # fmt: skip
+        pairs = [(a, b) for a in tests for b in tests if known[a] and not known[b]]
+        top, bottom = top + sum(score[a] > score[b] for a, b in pairs), bottom + len(pairs)
+    rows = scores[(scores.metric == "phenotype_auc") & (scores.perturbation == "")].set_index("model")
+    assert rows.value["emits"] == pytest.approx(top / bottom) and bottom == 4
+    terms = scores[(scores.metric == "phenotype_auc_term") & (scores.model == "emits")].set_index("perturbation")
+    assert set(terms.index[terms.status == contract.NO_CLASS]) == {"A+Z", "E+F"}
+
+
+def test_one_profile_for_all_tells_no_class_and_a_class_without_training_perturbations_is_no_class(truth):
+    rows = scoring.Rows("screen", "gene", "same")
+    metrics = {name: METRICS[name] for name in ("phenotype_auc", "phenotype_auc_term")}
+    same = {f.fold: scoring.train_mean_prediction(f) for f in truth.folds}
+    scoring.score_combination(truth, same, metrics, rows, 0, nulls=False)
+    assert [row[10] for row in rows.rows if not row[7]] == [0.5]
+    classes = truth.folds[0].extras.classes
+    prototypes = classes.prototypes.copy()
+    prototypes[:, 1] = np.nan
+    extras = replace(truth.folds[0].extras, classes=replace(classes, prototypes=prototypes))
+    lacking = replace(truth, folds=(replace(truth.folds[0], extras=extras), truth.folds[1]))
+    rows = scoring.Rows("screen", "gene", contract.NO_SKILL)
+    scoring.add_no_skill(lacking, metrics, rows)
+    assert {row[14] for row in rows.rows if row[2] == 1} == {contract.NO_CLASS}
+    # without any class there is no row at all
+    plain = replace(truth, folds=tuple(replace(f, extras=replace(f.extras, classes=None)) for f in truth.folds))
+    rows = scoring.Rows("screen", "gene", "same")
+    scoring.score_combination(plain, same, metrics, rows, 0, nulls=False)
+    assert rows.rows == []
 
 
 def test_lists_of_the_file_are_the_compat_lists(screen, tmp_path):

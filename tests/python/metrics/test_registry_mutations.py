@@ -66,6 +66,9 @@ def other_references(fold, predicted):
     extras = replace(
         extras, cells=replace(extras.cells, control=control),
         vcc=replace(extras.vcc, baseline=extras.vcc.baseline * 0.7),
+        classes=replace(
+            extras.classes, prototypes=extras.classes.prototypes + rng.normal(0, 1, extras.classes.prototypes.shape)
+        ),
         log_of_mean=replace(lm, **{name: getattr(lm, name) + rng.normal(0, 1, G) for name in names[:3]}),
     )  # fmt: skip
     changed = {name: np.abs(getattr(fold, name) + rng.normal(0, 1, G)) + 0.01 for name in names}

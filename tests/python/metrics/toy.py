@@ -8,12 +8,19 @@ import numpy as np
 
 from vcbench.metrics import bundle, contract, registry, scoring
 from vcbench.metrics.comparison import Predicted, PredictedCells
-from vcbench.metrics.extras import CellTruth, Doubles, Extras, LogOfMean, Spread, VccTruth
+from vcbench.metrics.extras import CellTruth, Classes, Doubles, Extras, LogOfMean, Spread, VccTruth
 
 K, G, D = 12, 140, 6
 #: Cross-fitted sets are other truths of the same formulas (test_recovery.py), chosen ones other names.
 METRICS = {
-    name: replace(metric, gene_sets=tuple(s for s in metric.gene_sets if not s.endswith(("_xfit", registry.FIXED))))
+    name: replace(
+        metric,
+        gene_sets=tuple(
+            "phenotype@clinvar" if s == registry.PHENOTYPE else s
+            for s in metric.gene_sets
+            if not s.endswith(("_xfit", registry.FIXED))
+        ),
+    )
     for name, metric in registry.load().items()
 }
 
@@ -46,11 +53,15 @@ def fold_of(make_fold, number, rng):
         np.arange(3), np.array([0, 1, 0]), np.array([1, 2, 3]), singles, np.array([-1, -1, -1, 6]), 0.4, -0.4
     )
     lm = LogOfMean(profile + rng.normal(0, 0.2, (K, G)), *(x + 0.1 * rng.normal(size=G) for x in (a, b, mean)))
+    damaging = np.stack([np.arange(K) % 3 > 0, np.arange(K) % 2 > 0]).astype(float)
+    classes = Classes(np.array(["other", "clinvar"], dtype=object), damaging,
+                      np.array([[profile[one == side].mean(0) + rng.normal(0, 0.5, G) for side in (0, 1)]
+                                for one in damaging]))  # fmt: skip
     extras = Extras(
         Spread(profile - 0.3, profile + 0.4, rng.uniform(0.05, 0.8, (K, G)) * (rng.random((K, G)) < 0.95)), space, None,
         VccTruth(tuple(rng.choice(G, 20, replace=False) for _ in range(K)),
                  np.stack([rng.uniform(0, 0.1, K), rng.uniform(0.4, 0.6, K), rng.uniform(1.2, 1.4, K)], 1)),
-        lm, doubles,
+        lm, doubles, classes,
     )  # fmt: skip
     eligible = np.random.default_rng(3).random(G) < 0.7  # the same in every fold
     fold = make_fold(
