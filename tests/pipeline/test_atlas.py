@@ -19,7 +19,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> harness.Run:
         *("--models", "linear,train_mean", "--encoders", "onehot", "--strategies", "alt", "--splits", "variant"),
         *("--folds", "2", "--min_cells_per_perturbation", "10", "--bootstrap", "200"),
         *("--known_function=true_severity,severity=Impactful I|Impactful II,absent", "--learning_curve", "0.5,1"),
-        "--saturation",
+        *("--saturation", "--metrics", "extended"),
     )
     assert done.code == 0, done.output
     print(f"\natlas: {done.seconds:.0f} s, {len(done.tasks['Submitted'])} tasks")
@@ -45,6 +45,14 @@ def test_units_of_the_curve_are_planned_trained_and_accounted_for(run: harness.R
     for row in curve:
         if row["trained_on"] == "all":
             assert row["value"] == board[row["model"]]["value_imputed"]
+
+
+def test_classes_of_the_annotations_are_scored_as_a_metric(run: harness.Run) -> None:
+    found = {row["model"]: row for row in run.table("leaderboard.tsv") if row["metric"] == "phenotype_auc"}
+    assert {row["gene_set"] for row in found.values()} == {"phenotype@severity=Impactful I|Impactful II"}
+    assert float(found["train_mean"]["value"]) == 0.5  # one profile for all tells no class
+    assert 0 <= float(found["linear"]["value"]) <= 1
+    assert found["linear"]["ci_low"] and found["linear"]["ceiling"]
 
 
 def test_every_substitution_has_an_impact_of_models_that_never_saw_it(run: harness.Run) -> None:
