@@ -11,6 +11,7 @@ include { PREDICT          } from '../subworkflows/local/predict/main'
 include { PREPARE_DATASETS } from '../subworkflows/local/prepare/main'
 include { TRAIN            } from '../subworkflows/local/train/main'
 include { WRITE_REPORT     } from '../subworkflows/local/report/main'
+include { annotationTables } from '../subworkflows/local/prepare/main'
 include { chosenEncoders   } from '../subworkflows/local/utils_variantcellbench/parameters'
 include { codeDigest       } from '../subworkflows/local/utils_variantcellbench/code'
 include { listed           } from '../subworkflows/local/utils_variantcellbench/parameters'
@@ -27,6 +28,8 @@ workflow VARIANTCELLBENCH {
         ch_samplesheet,
         channel.fromList(['models.yml', 'encoders.yml', 'schema_input.json']).map { name -> file("${projectDir}/assets/${name}") }.collect(),
         params.model_settings ? file(params.model_settings) : [],
+        // a misspelled column is said now, not after the training
+        ch_samplesheet.map { samplesheet -> params.known_function && !workflow.stubRun ? annotationTables(samplesheet) : [] },
         codeDigest(['vcb_plan.py']),
     )
     ch_units = PLAN.out.plan.splitCsv(header: true, sep: '\t') // channel: map, one row of plan.tsv

@@ -18,8 +18,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> harness.Run:
         *("-profile", "test,local", "--simulate_variants", "24", "--simulate_cells", "40", "--simulate_genes", "400"),
         *("--models", "linear,train_mean", "--encoders", "onehot", "--strategies", "alt", "--splits", "variant"),
         *("--folds", "2", "--min_cells_per_perturbation", "10", "--bootstrap", "200"),
-        *("--known_function=true_severity,severity=Impactful I|Impactful II,absent", "--learning_curve", "0.5,1"),
-        *("--saturation", "--metrics", "extended"),
+        *("--known_function=true_severity,severity=Impactful I|Impactful II,consequence=frame", "--learning_curve"),
+        *("0.5,1", "--saturation", "--metrics", "extended"),
     )
     assert done.code == 0, done.output
     print(f"\natlas: {done.seconds:.0f} s, {len(done.tasks['Submitted'])} tasks")
@@ -85,7 +85,7 @@ def test_known_function_of_held_out_and_of_unmeasured_variants(run: harness.Run)
     assert severity["n"] == severity["n_expected"]
     assert ("linear", "severity=Impactful I|Impactful II", "auroc") in held
     assert float(held["train_mean", "severity=Impactful I|Impactful II", "auroc"]["value"]) == 0.5
-    assert any(row["reason"].startswith("no dataset has an annotation column 'absent'; found: ") for row in rows)
+    assert any(row["reason"].startswith("class 'frame' does not occur in column consequence; found: ") for row in rows)
 
 
 def test_the_report_has_the_three_chapters_and_their_figures(run: harness.Run) -> None:

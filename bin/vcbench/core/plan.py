@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vcbench.core import catalogue, cli, samplesheet, settings
+from vcbench.core import catalogue, cli, known_columns, samplesheet, settings
 from vcbench.core.errors import InputError
 from vcbench.core.names import closest
 from vcbench.core.tables import write_tsv
@@ -286,6 +286,12 @@ def main(argv: Sequence[str]) -> None:
         "--encoding-scaling", choices=settings.SCALINGS, default="none", help="how models see vectors (docs/usage.md)"
     )
     arguments.add_argument("--model-settings", help="YAML file {model: {setting: value}}")
+    arguments.add_argument(
+        "--known-function", default="", help="columns of the annotations, as vcb_explore.py has them"
+    )
+    arguments.add_argument(
+        "--annotations", nargs="*", default=[], type=Path, help="annotations of the datasets, to check --known-function"
+    )
     arguments.add_argument("--out-dir", type=Path, default=Path(), help="where plan.tsv and datasets.tsv are written")
     options = arguments.parse_args(argv)
     if options.folds < 2:
@@ -310,6 +316,9 @@ def main(argv: Sequence[str]) -> None:
         saturation=tuple(_listed(options.saturation)),
     )
     datasets = samplesheet.read(options.samplesheet, options.assets / "schema_input.json")
+    # Tables that are not here are not judged: a stub run has none, and a missing file is said by PREPARE.
+    if sum(bool(dataset["annotations"]) for dataset in datasets) == len(options.annotations):
+        known_columns.check(options.known_function, options.annotations)
     check_usable(_listed(options.encoders), datasets, encoders["entries"])
     if unused := [name for name in own if name not in request.encoders]:
         raise InputError(f"'{unused[0]}' is not used", where="--vectors", hint=f"add {unused[0]} to --encoders")

@@ -8,6 +8,12 @@ from pathlib import Path
 
 from vcbench.core.errors import InputError
 
+#: Columns of perturbations.tsv that the screen itself gives, in their order; all others are annotations of the user.
+OF_THE_SCREEN = (
+    "perturbation", "labels", "gene", "protein_id", "isoform", "sequence_sha256", "sequence_length", "hgvs_p",
+    "consequence", "ref", "pos", "alt", "status", "reason", "n_cells_total", "n_cells",
+)  # fmt: skip
+
 
 def read_tsv(path: Path | str, required: Sequence[str] = ()) -> list[dict[str, str]]:
     """Return the rows of a TSV with header as dicts of strings.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from vcbench.core.tables import OF_THE_SCREEN
 from vcbench.data import annotations, conditions
 from vcbench.data.conditions import Condition
 from vcbench.data.request import Request
@@ -13,10 +14,7 @@ from vcbench.variants.grammar import CONTROL_WORDS, Grammar, LabelError
 
 log = logging.getLogger(__name__)
 
-TABLE_COLUMNS = (
-    "perturbation", "labels", "gene", "protein_id", "isoform", "sequence_sha256", "sequence_length", "hgvs_p",
-    "consequence", "ref", "pos", "alt", "status", "reason", "n_cells_total", "n_cells", "severity", "domain",
-)  # fmt: skip
+TABLE_COLUMNS = (*OF_THE_SCREEN, "severity", "domain")
 
 
 def build(
@@ -34,7 +32,7 @@ def build(
             except LabelError:
                 return ""
 
-        reserved = set(TABLE_COLUMNS) - {"severity", "domain"}
+        reserved = set(OF_THE_SCREEN)
         notes, extra, unknown = annotations.join(
             request.annotations, found, [*sizes, *CONTROL_WORDS], canonical, sorted(reserved)
         )

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from vcbench.core import catalogue, cli, seeds
+from vcbench.core import catalogue, cli, known_columns, seeds
 from vcbench.core.errors import InputError
-from vcbench.core.tables import read_tsv, write_tsv
-from vcbench.data.perturbation_table import TABLE_COLUMNS
-from vcbench.explore import atlas, known_columns, known_function, learning_curve, predictors
+from vcbench.core.tables import OF_THE_SCREEN, read_tsv, write_tsv
+from vcbench.explore import atlas, known_function, learning_curve, predictors
 from vcbench.explore.intervals import Sample
 from vcbench.metrics import registry
 from vcbench.stats import bootstrap, panel, scores
@@ -118,7 +117,7 @@ def of_no_use(
 
     `found` are the rows of known_function.tsv so far: an item that is in none of them gets a row in any case.
     """
-    rows, reserved = [], set(TABLE_COLUMNS) - {"severity", "domain"}
+    rows, reserved = [], set(OF_THE_SCREEN)
     columns = sorted({name for row in variants for name in row})
     for known in wanted:
         reason = known_columns.without_column(known, columns) and known_columns.without_column(

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from vcbench.core.known_columns import Known, Values, values
 from vcbench.explore import ranking
 from vcbench.explore.intervals import Estimate, Sample, estimate
-from vcbench.explore.known_columns import Known, Values, values
 from vcbench.stats.numbers import tidy
 
 COLUMNS = (

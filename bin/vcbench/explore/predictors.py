@@ -10,7 +10,7 @@ import numpy as np
 
 from vcbench.core import h5ad
 from vcbench.core.errors import InputError
-from vcbench.explore.known_columns import is_number
+from vcbench.core.known_columns import is_number
 from vcbench.explore.known_function import MEASURED, ZERO_SHOT, Predictor
 from vcbench.metrics import contract
 from vcbench.stats.panel import Planned

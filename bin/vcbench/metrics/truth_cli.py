@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from vcbench.core import catalogue, cli, h5ad
+from vcbench.core import catalogue, cli, h5ad, known_columns
 from vcbench.core.blocks import BlockReader
 from vcbench.core.errors import InputError
 from vcbench.core.hashing import sha256_file
 from vcbench.core.tables import read_tsv
-from vcbench.explore import known_columns
 from vcbench.metrics import bundle, ceilings, compat, contract, de, diagnostics, gmt, registry, scoring, truth
 from vcbench.metrics.stored_cells import StoredCells, in_order_of_names
 

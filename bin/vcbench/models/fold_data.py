@@ -12,7 +12,7 @@ from vcbench.core import h5ad
 from vcbench.core.errors import InputError, ModelError
 from vcbench.core.h5ad import CONTROL
 from vcbench.core.seeds import stream
-from vcbench.core.tables import read_tsv
+from vcbench.core.tables import OF_THE_SCREEN, read_tsv
 from vcbench.core.units import ALL, subset_size
 from vcbench.models.base import Perturbation, PredictionRequest, TrainingData, Vectors
 
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
 
 ROLES = ("train", "valid", "test", "excluded")
-#: Columns of perturbations.tsv that the screen itself gives; all others are annotations of the user.
-OF_THE_SCREEN = frozenset({
-    "perturbation", "labels", "gene", "protein_id", "isoform", "sequence_sha256", "sequence_length", "hgvs_p",
-    "consequence", "ref", "pos", "alt", "status", "reason", "n_cells_total", "n_cells",
-})  # fmt: skip
 #: `obs["control_half"]` of the control cells models may see; the other half is kept for the evaluation.
 TRAINING_HALF = "B"
 

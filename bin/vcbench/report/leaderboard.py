@@ -217,12 +217,17 @@ def _gain(panel: Panel, configuration: Configuration, places: int) -> str:
     tip = contrast.verdict
     if contrast.n_missing:
         tip += f", with {count(contrast.n_missing, 'missing prediction')} at no skill"
+    mark = ""
+    if contrast.n_missing_reference:
+        of_reference = count(contrast.n_missing_reference, "missing prediction")
+        tip += f", with {of_reference} of the baseline at no skill"
+        mark = f"; baseline: {contrast.n_missing_reference} not predicted"
     if math.isfinite(contrast.detectable):
         tip += f"; a true difference of {number(contrast.detectable, places)} would be found four times out of five"
     return (
         f'<b class="{css}" title="{escape(tip)}">{number(contrast.difference, places, signed=True)}</b> '
         f"<small>{interval(contrast.low, contrast.high, places, signed=True)}; "
-        f"corrected {p_value(contrast.p_holm)}</small>"
+        f"corrected {p_value(contrast.p_holm)}{mark}</small>"
     )
 
 

@@ -61,7 +61,9 @@ class Score:
 class Contrast:
     """Paired difference of a configuration to the best simple baseline (model minus baseline).
 
-    `verdict` is better, worse or unresolved. `fold_low` and `fold_high` are the interval between folds.
+    `verdict` is better, worse or unresolved. Of the `n` perturbations, `n_missing` have no prediction of the
+    configuration and `n_missing_reference` none of the baseline; these count as no skill. `fold_low` and `fold_high`
+    are the interval between folds.
     """
 
     configuration: Configuration
@@ -78,6 +80,7 @@ class Contrast:
     fold_low: float
     fold_high: float
     n_missing: int
+    n_missing_reference: int
 
 
 @dataclass(frozen=True)
@@ -257,4 +260,5 @@ def _contrast(row: Row, metric: Metric) -> Contrast:
         fold_low=parse(row.get("fold_ci_low")),
         fold_high=parse(row.get("fold_ci_high")),
         n_missing=int(row.get("n_missing_pred") or 0),
+        n_missing_reference=int(row.get("n_missing_reference") or 0),
     )

@@ -52,6 +52,7 @@ def _no_winner(panel: Panel) -> str:
             f" With {count(closest.n, 'perturbation')} a difference below "
             f"{number(closest.detectable, panel.places())} would often be missed."
         )
+    text += of_reference(panel)
     return f"<h4>No model beats the best simple baseline</h4><p>{text}</p>"
 
 
@@ -68,6 +69,18 @@ def unanswered(panel: Panel, winners: list[Contrast]) -> str:
     )
 
 
+def of_reference(panel: Panel) -> str:
+    """Return a warning about missing predictions of the best baseline, on which every verdict rests; or nothing."""
+    most = max(panel.competitors(), key=lambda item: item.n_missing_reference)
+    if not most.n_missing_reference:
+        return ""
+    named = escape(panel.names.configuration(most.reference))
+    return (
+        f" <b>Mind:</b> the best baseline ({named}) did not predict {most.n_missing_reference} of {most.n:.0f} "
+        "perturbations, which count as no skill in every comparison with it; what it would have scored is not known."
+    )
+
+
 def _winners(panel: Panel) -> str:
     winners, names = panel.winners(), panel.names
     best = winners[0]
@@ -78,7 +91,7 @@ def _winners(panel: Panel) -> str:
     if score and score.incomplete:
         text += f" It has results for {score.n:.0f} of {score.n_expected:.0f} perturbations only."
     text += f" {len(winners)} of {count(len(panel.competitors()), 'configuration')} beat it."
-    text += unanswered(panel, winners)
+    text += unanswered(panel, winners) + of_reference(panel)
     control = [item for item in winners if names.is_control_input(item.configuration)]
     if control:
         gain = number(control[0].difference, panel.places(), signed=True)

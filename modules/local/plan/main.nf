@@ -8,6 +8,7 @@ process PLAN {
     path samplesheet, stageAs: 'samplesheet/*'
     path assets, stageAs: 'assets/*'
     path model_settings
+    path annotations, stageAs: 'annotations/?/*'
     val code
 
     output:
@@ -19,6 +20,7 @@ process PLAN {
     script:
     def vectors = (params.vectors ?: '').toString().tokenize(',').collect { item -> item.tokenize('/').last().trim() }.join(',')
     def predictions = (params.predictions ?: '').toString().tokenize(',').collect { item -> item.tokenize('/').last().trim() }.join(',')
+    def tables = annotations ? "--annotations ${annotations}" : ''
     def settings = model_settings ? "--model-settings ${model_settings}" : ''
     """
     # code ${code}
@@ -37,6 +39,8 @@ process PLAN {
         --saturation='${params.saturation ? params.saturation_models : ''}' \\
         --learning-curve='${params.learning_curve}' \\
         --units-per-task ${params.units_per_task} \\
+        --known-function='${params.known_function}' \\
+        ${tables} \\
         ${settings}
     """
 }

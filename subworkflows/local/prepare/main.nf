@@ -16,6 +16,14 @@ def datasetFile(row, column, samplesheet) {
     return text =~ '^([a-z0-9]+://|/)' ? file(text) : samplesheet.parent.resolve(text)
 }
 
+// Annotations tables of a samplesheet, one per dataset that has any; none for files that are not there
+def annotationTables(samplesheet) {
+    return samplesheet
+        .splitCsv(header: true, strip: true, quote: '"')
+        .collect { row -> datasetFile(row, 'annotations', samplesheet) }
+        .findAll { table -> table && table.exists() }
+}
+
 // Columns of a row whose file does not exist, as "column: file not found | path"
 def absentFiles(row, samplesheet) {
     return ['h5ad', 'proteins', 'annotations']

@@ -235,3 +235,49 @@ def test_names_of_predictions_made_elsewhere(files: list[str], message: str) -> 
     with pytest.raises(InputError, match=message):
         catalogue.external_names(files, "--predictions", MODELS)
     assert catalogue.external_names(["x/mine.h5ad", "mine_2.h5ad"], "--predictions", MODELS) == ["mine", "mine_2"]
+
+
+ANNOTATIONS = {
+    "a": "label\talphamissense\tclinvar\nR175H\t0.98\tPathogenic\nP72R\t0.1\tBenign\n",
+    "b": "label\tseverity\nG12D\tII\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("known", "message"),
+    [
+        (
+            "alphamisense",
+            r"no annotations table has a column 'alphamisense'.*a.tsv, b.tsv.*did you mean 'alphamissense'",
+        ),
+        ("-Clinvar", r"no annotations table has a column 'Clinvar'.*found '-Clinvar'.*did you mean 'clinvar'"),
+        ("clinvar=pathogenic|bening", r"class 'bening' does not occur in column clinvar; found: Benign, Pathogenic"),
+        ("label", r"no annotations table has a column 'label'"),
+        ("alphamissense,domain", r"no annotations table has a column 'domain'"),
+        ("alphamissense=>1", r"not a rule"),
+        ("alphamissense>=0.5,-alphamissense,clinvar=PATHOGENIC,severity=II|ii,consequence=frameshift", ""),
+        ("", ""),
+    ],
+)
+def test_known_function_is_checked_at_launch(tmp_path: Path, known: str, message: str) -> None:
+    rows = ["dataset,h5ad,proteins,perturbation_type,annotations"]
+    for name, text in ANNOTATIONS.items():
+        (tmp_path / f"{name}.tsv").write_text(text)
+        rows.append(f"{name},{name}.h5ad,{name}.fasta,variant,{name}.tsv")
+    (tmp_path / "sheet.csv").write_text("\n".join(rows))
+    given = ["--samplesheet", str(tmp_path / "sheet.csv"), "--out-dir", str(tmp_path), f"--known-function={known}"]
+    tables_ = ["--annotations", *(str(tmp_path / f"{name}.tsv") for name in ANNOTATIONS)]
+    if message:
+        with pytest.raises(InputError, match=message) as error:
+            plan.main([*given, *tables_])
+        assert "\n" not in str(error.value)
+    else:
+        plan.main([*given, *tables_])
+    if "not a rule" not in message:
+        plan.main(given)  # tables that are not at hand are not judged
+
+
+def test_known_function_without_annotations(tmp_path: Path) -> None:
+    (tmp_path / "sheet.csv").write_text("dataset,h5ad,proteins,perturbation_type\na,a.h5ad,a.fasta,variant\n")
+    with pytest.raises(InputError, match=r"no annotations table has a column 'clinvar'.*column annotations of --input"):
+        plan.main(["--samplesheet", str(tmp_path / "sheet.csv"), "--known-function", "clinvar"])

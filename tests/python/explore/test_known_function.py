@@ -11,8 +11,9 @@ import pytest
 from scipy.stats import spearmanr, t
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from vcbench.core import known_columns
 from vcbench.core.errors import InputError
-from vcbench.explore import known_columns, known_function, ranking
+from vcbench.explore import known_function, ranking
 from vcbench.explore.intervals import T_JACKKNIFE, Sample, estimate
 from vcbench.explore.known_function import Predictor, Variants
 from vcbench.stats import bootstrap

@@ -103,6 +103,27 @@ def test_a_lead_with_missing_predictions_is_said(make_report):
     assert re.search(r"missing predictions \(scLAMBDA[^)]*: 7 of 60.*they may gain by not answering", summary)
 
 
+@pytest.mark.parametrize("advantage", [0.4, 0.0])
+def test_missing_predictions_of_the_baseline_are_said(make_report, advantage):
+    def missing(folder: Path) -> None:
+        path = folder / "tables" / "contrasts.tsv"
+        table = pd.read_csv(path, sep="\t", keep_default_na=False)
+        table["n_missing_reference"] = (table["reference_model"] == "nearest") * 9
+        table.to_csv(path, sep="\t", index=False)
+
+    run = Run(**ONE, models=("train_mean", "nearest", "sclambda"), advantage={"tp53_screen": advantage})
+    report = make_report(run, missing)
+    said = re.search(r"the best baseline \(([^)]*)\) did not predict 9 of 60", report.section("vcb_result")["data"])
+    assert said and said[1].startswith("Nearest")
+    board = report.section("tp53_screen_variant_leaderboard")["data"]
+    row = next(part for part in board.split('<div class="vcb-row">') if "scLAMBDA" in part)
+    assert "baseline: 9 not predicted" in row
+    assert "with 9 missing predictions of the baseline at no skill" in row
+    plain = make_report(run)
+    assert "the best baseline (" not in plain.section("vcb_result")["data"]
+    assert "baseline: " not in plain.section("tp53_screen_variant_leaderboard")["data"]
+
+
 def test_gene_data_need_no_severity_and_no_position(make_report):
     run = Run(datasets={"norman": "gene"}, encoders=("onehot", "random"), blocked=(), failed=(), splits=("variant",))
     report = make_report(run)

@@ -98,6 +98,25 @@ def test_a_verdict_with_missing_predictions_says_so():
     assert (found["model"]["n_missing_pred"], found["nearest"]["n_missing_pred"]) == (20, 0)
 
 
+def test_missing_predictions_of_the_reference_are_counted_beside_the_verdict():
+    """The best baseline takes no skill (0) for what it did not predict: of those that both sides are compared on."""
+    values = values_of(np.random.default_rng(6), train_mean__none=0.05, nearest__plm=0.4, model__plm=0.5)
+    of = ("nearest", "plm", "alt")
+    found = rows(panel_of(values, BASELINES, missing={of: np.arange(9), ("model", "plm", "alt"): np.arange(5, 11)}))
+    row = found["model", "plm"]
+    assert row["reference_model"] == "nearest"
+    assert (row["n"], row["n_missing_pred"], row["n_missing_reference"]) == (60, 6, 9)
+    assert {r["n_missing_reference"] for r in rows(panel_of(values, BASELINES)).values()} == {0}
+    # the other side of a pair is counted for that pair alone, and what the truth excludes for none
+    excluded = np.arange(60) < 4
+    panel = panel_of(values, BASELINES, missing={of: np.arange(9)}, excluded=excluded)
+    models = [planned.of[0] for planned in panel.plan]
+    pairs = contrast_table.pairs(panel, PRIMARY, GENES, panel.series(PRIMARY, GENES), [models.index("model")])
+    counts = {row["reference_model"]: row["n_missing_reference"] for row in pairs}
+    assert counts == {"nearest": 5, "train_mean": 0}
+    assert all(row["reference"] == "pair" and row["p_holm"] >= row["p"] for row in pairs)
+
+
 def test_one_seed_that_does_not_answer_counts():
     values = values_of(np.random.default_rng(5), train_mean__none=0, nearest__plm=0.1, model__plm=0.2)
     of = ("model", "plm", "alt")
