@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Values held at once while reading: 8 bytes each as sparse float32, 4 as dense.
+#: Values held at once while reading, of dense X (4 bytes each, 8 when it has no zeros) and of sparse X (8 bytes each):
+#: blocks of rows of dense X cut through chunks that are compressed; large arrays are slow to get from the system.
 VALUES_PER_BLOCK = 8_000_000
+STORED_PER_BLOCK = 1_000_000
 
 
 class BlockReader:
@@ -29,7 +31,7 @@ class BlockReader:
     CSR on the chosen genes, with sorted indices and no stored zeros.
     """
 
-    def __init__(self, path: Path | str, values_per_block: int = VALUES_PER_BLOCK) -> None:
+    def __init__(self, path: Path | str, values_per_block: int | None = None) -> None:
         import h5py
         from anndata.io import read_elem
 
@@ -53,7 +55,7 @@ class BlockReader:
         self.n_rows, self.n_genes = len(self.obs), len(self.var_names)
         if self._x is None or getattr(self._x, "shape", (self.n_rows, self.n_genes)) != (self.n_rows, self.n_genes):
             raise InputError("no X", where=str(path), expected="log1p expression")
-        self._values_per_block = values_per_block
+        self._values_per_block = values_per_block or (STORED_PER_BLOCK if self.is_sparse else VALUES_PER_BLOCK)
 
     def _open_sparse(self, read_elem: Any) -> None:
         """Read where the rows of a sparse X begin; load X when it is stored by columns."""

@@ -63,8 +63,9 @@ class Moments:
 
 #: What is summed over cells: log1p values as stored, whether a gene was detected, or linear values.
 LOG1P, DETECTED, LINEAR = "log1p", "detected", "linear"
-#: Stored values of cells that are worked on at once.
-VALUES_PER_BLOCK = 8_000_000
+#: Stored values of cells that are worked on at once, and that are read together for groups looked at one by one.
+VALUES_PER_BLOCK = 1_000_000
+VALUES_TOGETHER = 20_000_000
 
 
 class Expression(Protocol):
@@ -142,16 +143,15 @@ def _as(kind: str, data: np.ndarray) -> np.ndarray:
 
 
 def blocks_of(expression: Expression | sp.csr_matrix) -> Iterator[tuple[np.ndarray, sp.csr_matrix]]:
-    """Yield (positions, block) of a matrix in memory by rows, or what cells on disk yield themselves."""
-    if not sp.issparse(expression):
-        yield from expression.blocks()
-        return
-    starts = expression.indptr.astype(np.int64)
-    first = 0
-    while first < expression.shape[0]:
-        last = max(first + 1, int(np.searchsorted(starts, starts[first] + VALUES_PER_BLOCK, side="right")) - 1)
-        yield np.arange(first, last), expression[first:last]
-        first = last
+    """Yield (positions, block) of a matrix in memory by rows, or of cells on disk, large blocks cut smaller."""
+    whole = [(np.arange(expression.shape[0]), expression)] if sp.issparse(expression) else expression.blocks()
+    for cells, part in whole:
+        starts = part.indptr.astype(np.int64)
+        first = 0
+        while first < part.shape[0]:
+            last = max(first + 1, int(np.searchsorted(starts, starts[first] + VALUES_PER_BLOCK, side="right")) - 1)
+            yield (cells, part) if last - first == part.shape[0] else (cells[first:last], part[first:last])
+            first = last
 
 
 def take(expression: Expression | sp.csr_matrix, cells: np.ndarray) -> sp.csr_matrix:
@@ -162,12 +162,12 @@ def take(expression: Expression | sp.csr_matrix, cells: np.ndarray) -> sp.csr_ma
 def each(expression: Expression | sp.csr_matrix, groups: Sequence[np.ndarray]) -> Iterator[sp.csr_matrix]:
     """Yield the values of the cells at each group's positions; small groups are read from disk together.
 
-    Memory: :data:`VALUES_PER_BLOCK` stored values or one group, twice.
+    Memory: :data:`VALUES_TOGETHER` stored values or one group.
     """
     stored = np.array([int(sizes_of.sum()) for sizes_of in map(sizes(expression).__getitem__, groups)], dtype=np.int64)
     first = 0
     while first < len(groups):
-        last = first + max(1, int(np.searchsorted(np.cumsum(stored[first:]), VALUES_PER_BLOCK, side="right")))
+        last = first + max(1, int(np.searchsorted(np.cumsum(stored[first:]), VALUES_TOGETHER, side="right")))
         values = take(expression, np.concatenate(groups[first:last]))
         ends = np.cumsum([0, *(len(group) for group in groups[first:last])])
         for start, stop in itertools.pairwise(ends):

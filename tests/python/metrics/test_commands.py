@@ -690,7 +690,7 @@ def test_a_dataset_that_stays_on_disk_has_the_same_truth(world, truth_files, tmp
     small = functools.partial(truth_cli.BlockReader, values_per_block=3000)
     monkeypatch.setattr(truth_cli, "BlockReader", small)
     monkeypatch.setattr(truth_cli, "VALUES_IN_MEMORY", 0)
-    monkeypatch.setattr("vcbench.metrics.profiles.VALUES_PER_BLOCK", 20_000)
+    monkeypatch.setattr("vcbench.metrics.profiles.VALUES_TOGETHER", 20_000)
     monkeypatch.setattr("vcbench.metrics.de.VALUES_PER_BATCH", 20_000)
     cells = truth_cli.read_cells(world.folder / "tp53.h5ad")[0].expression
     assert len(list(cells.blocks())) > 10
