@@ -90,7 +90,7 @@ workflow VARIANTCELLBENCH {
     PREDICT(ch_asked)
     IMPORT_EXTERNAL(ch_tasks)
 
-    EVALUATE(ch_folds, PREDICT.out.predicted.mix(IMPORT_EXTERNAL.out.predicted), TRAIN.out.trained, PLAN.out.plan, ch_units)
+    EVALUATE(ch_folds, PREDICT.out.predicted.mix(IMPORT_EXTERNAL.out.predicted), TRAIN.out.trained, PLAN.out.plan, ch_units, ENCODE.out.encodings)
 
     EXPLORE_RESULTS(EVALUATE.out.tables, PREPARE_DATASETS.out.perturbations, PREPARE_DATASETS.out.substitutions, ENCODE.out.encodings.mix(ENCODE.out.atlas))
 

@@ -55,6 +55,12 @@ def test_classes_of_the_annotations_are_scored_as_a_metric(run: harness.Run) -> 
     assert found["linear"]["ci_low"] and found["linear"]["ceiling"]
 
 
+def test_scores_by_distance_to_training_are_of_configurations_with_an_encoder(run: harness.Run) -> None:
+    rows = run.table("strata.tsv")
+    assert {row["model"] for row in rows} == {"linear", "train_mean"}
+    assert {row["model"] for row in rows if row["stratum"] == "distance"} == {"linear"}
+
+
 def test_every_substitution_has_an_impact_of_models_that_never_saw_it(run: harness.Run) -> None:
     atlas = {row["perturbation"]: row for row in run.table("atlas.tsv")}
     assert len(atlas) == SIZE

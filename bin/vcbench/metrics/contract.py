@@ -39,6 +39,8 @@ N_PERMUTATIONS = 20
 
 #: Labels: p_adj < FDR; positives of average precision also need |log2FC| >= LFC_CUT; fold changes of means per 10,000.
 FDR = 0.05
+#: A perturbation has a detectable effect when its E-test has p at most this (metrics.md 10.5).
+ETEST_LEVEL = 0.05
 LFC_CUT = float(np.log2(1.5))
 PSEUDOCOUNT = 1e-2
 FOLD_CHANGE_SCALE = 1e4

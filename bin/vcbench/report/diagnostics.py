@@ -23,7 +23,9 @@ REFERENCES = {
 #: Strata in words.
 STRATA = {
     "severity": "Severity", "domain": "Domain", "consequence": "Consequence", "position": "Residue in training",
-    "cells": "Number of cells", "effect": "Measured effect",
+    "cells": "Number of cells", "effect": "Measured effect", "detectable_etest": "Detectable effect (E-test)",
+    "detectable_genes": "Detectable effect (any changed gene)",
+    "distance": "Distance to training in the encoder's space",
 }  # fmt: skip
 #: Diagnostics that count things.
 _COUNTS = ("diag_median_n_de", "diag_synonymous", "diag_n_etest_sig")
@@ -239,7 +241,7 @@ def _strata(panel: Panel, rows: Sequence[Row]) -> tuple[str, str, str] | None:
         f"<p>{escape(panel.primary.full_title)}, 95 % intervals. Many groups are compared: expect some to stand out by "
         "chance. Other metrics and models: tables/strata.tsv.</p>"
     )
-    return "By kind of perturbation:", "severity, domain, known residues, cells and size of effect.", body
+    return "By kind of perturbation:", "severity, domain, known residues, cells, effect, distance to training.", body
 
 
 def _stratum_value(row: Row | None, places: int) -> str:

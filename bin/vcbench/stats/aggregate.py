@@ -17,6 +17,7 @@ from vcbench.stats import (
     ceilings,
     contrast_table,
     diagnostics,
+    distances,
     factors,
     families,
     leaderboard,
@@ -62,11 +63,13 @@ def aggregate(
     plan: Sequence[Mapping[str, Any]], table: pa.Table, clusters: Mapping[str, Mapping[str, str]],
     assets: Path, negative: set[str], seed: int, n_resamples: int,
     annotations: Mapping[str, Mapping[str, Mapping[str, str]]] | None = None, validation: pa.Table | None = None,
+    far: distances.Distances | None = None,
 ) -> dict[str, list[dict[str, Any]]]:  # fmt: skip
     """Return the rows of all `TABLES`; `plan` carries the state of each unit.
 
     `annotations` are the rows of perturbations.tsv by dataset and perturbation; without them strata are few.
     `validation` are the scores of validation perturbations; without them nothing chooses between configurations.
+    `far` are distances to training by encoder; without them there is no such stratum.
     """
     metrics, families_of = registry.load(assets), catalogue.load("metrics", assets)["families"]
     primary = catalogue.load("metrics", assets)["groups"]["primary"][0]
@@ -89,6 +92,7 @@ def aggregate(
         choosers = panel.build(dataset, split, planned, of_validation, clusters.get(dataset, {}), seed, 1)
         by_primary = selection.choosing(choosers, metrics[primary], primary_set)
         levels = strata.levels(one.rows, annotations.get(dataset, {}), of_truth.get((dataset, split), {}))
+        by_encoder = strata.by_encoder(one.rows, (far or {}).get((dataset, split), {}))
         board, headline = [], {}
         for metric, gene_set in panel.pairs(metrics, held):
             series = one.series(metric, gene_set)
@@ -98,7 +102,7 @@ def aggregate(
             tables["contrasts"] += contrast_table.rows(one, metric, gene_set, series, negative)
             if gene_set in metric.headline and not metric.compat:
                 headline[metric.id, gene_set] = (metric, series)
-                tables["strata"] += strata.rows(one, metric, gene_set, series, levels)
+                tables["strata"] += strata.rows(one, metric, gene_set, series, levels, by_encoder)
                 chooses = selection.choosing(choosers, metric, gene_set, by_primary)
                 tables["selection"] += selection.rows(one, metric, gene_set, series, negative, chooses)
         tables["leaderboard"] += leaderboard.in_plan_order(board)
@@ -132,6 +136,13 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--perturbations", nargs="*", default=[], type=Path, metavar="TSV", help="<id>.perturbations.tsv"
     )
+    parser.add_argument(
+        "--folds", nargs="*", default=[], type=Path, metavar="TSV", help="<id>.<split>.folds.tsv, for --encodings"
+    )
+    parser.add_argument(
+        "--encodings", nargs="*", default=[], type=Path, metavar="H5AD",
+        help="<id>.<encoder>.<strategy>.h5ad: scores by distance to the nearest training perturbation",
+    )  # fmt: skip
     parser.add_argument("--assets", type=Path, default=catalogue.ASSETS, help="folder of the catalogues")
     parser.add_argument("--seed", type=int, default=0, help="seed of resamples and sign flips")
     parser.add_argument(
@@ -153,6 +164,7 @@ def main(argv: Sequence[str]) -> None:
     tables = aggregate(
         accounts, table, read_clusters(options.perturbations), options.assets, negative, options.seed,
         options.bootstrap, strata.read_annotations(options.perturbations), validation,
+        distances.read(options.encodings, options.folds),
     )  # fmt: skip
     folder = options.out_dir
     folder.mkdir(parents=True, exist_ok=True)

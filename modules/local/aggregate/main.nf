@@ -9,6 +9,8 @@ process AGGREGATE {
     path scores, stageAs: 'scores/*'
     path validation, stageAs: 'validation/*'
     path perturbations, stageAs: 'perturbations/*'
+    path folds, stageAs: 'folds/*'
+    path encodings, stageAs: 'encodings/*'
     val failures
     path assets, stageAs: 'assets/*'
     val code
@@ -30,6 +32,8 @@ process AGGREGATE {
         --scores scores/* \\
         --validation-scores validation/* \\
         --perturbations perturbations/* \\
+        --folds folds/* \\
+        --encodings encodings/* \\
         --failures failures.json \\
         --assets assets \\
         ${args} \\

@@ -31,6 +31,7 @@ workflow EVALUATE {
     ch_trained   // channel: [ val(meta), path([model, ...]), path([status, ...]) ]
     ch_plan      // channel: path(plan.tsv)
     ch_units     // channel: map, one row of plan.tsv
+    ch_encodings // channel: path(dataset.encoder.strategy.h5ad)
 
     main:
     def metrics = file("${projectDir}/assets/metrics.yml")
@@ -93,6 +94,8 @@ workflow EVALUATE {
         ch_scores,
         ch_validation,
         ch_folds.map { _meta, _h5ad, perturbations, _folds -> perturbations }.unique().collect(sort: { table -> table.name }),
+        ch_folds.map { _meta, _h5ad, _perturbations, folds -> folds }.collect(sort: { table -> table.name }),
+        ch_encodings.collect(sort: { encoding -> encoding.name }).ifEmpty([]),
         ch_failures,
         channel.fromList(['models', 'encoders', 'metrics']).map { name -> file("${projectDir}/assets/${name}.yml") }.collect(),
         codeDigest(['vcb_aggregate.py']),

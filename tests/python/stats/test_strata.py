@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 
+import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
+from scipy.spatial import distance
 from simulated import GENES, PRIMARY, panel_of
 
-from vcbench.core import catalogue
+from vcbench.core import catalogue, h5ad
+from vcbench.core.tables import write_tsv
 from vcbench.metrics import contract, diagnostics, scoring
 from vcbench.stats import diagnostics as table_of
-from vcbench.stats import strata
+from vcbench.stats import distances, strata
 
 CATALOGUE = catalogue.load("metrics")["diagnostics"]
 ROWS = [(1, f"p{k}") for k in range(9)]
@@ -34,6 +38,75 @@ def test_levels_by_hand():
     assert found["position"].tolist() == ["unseen", "seen"] * 4 + ["unseen"]
     assert found["effect"].tolist() == [low] * 3 + [middle] * 2 + [high] * 3 + [""]
     assert strata.levels(ROWS, {}, {}) == {}
+
+
+def test_a_detectable_effect_is_told_by_the_etest_or_else_by_changed_genes():
+    genes = {row: float(k // 3) for k, row in enumerate(ROWS) if k != 8}
+    by_genes = strata.levels(ROWS, {}, {"de_nsig_true": genes, "etest_p": {}})
+    assert set(by_genes) == {"detectable_genes"}
+    assert by_genes["detectable_genes"].tolist() == ["no"] * 3 + ["yes"] * 5 + [""]
+    p = {row: (0.001, 0.05, 0.051)[k % 3] for k, row in enumerate(ROWS) if k != 4} | {ROWS[4]: np.nan}
+    by_test = strata.levels(ROWS, {}, {"de_nsig_true": genes, "etest_p": p})
+    assert set(by_test) == {"detectable_etest"}
+    assert by_test["detectable_etest"].tolist() == ["yes", "yes", "no", "yes", "", "no", "yes", "yes", "no"]
+    assert strata.levels(ROWS, {}, {"de_nsig_true": dict.fromkeys(ROWS, 4.0)}) == {}  # all have one: no strata
+
+
+def encoding(folder, name, ids, matrix):
+    data = ad.AnnData(
+        X=np.vstack([matrix, np.zeros(matrix.shape[1])]).astype(np.float32),
+        obs=pd.DataFrame(index=[*ids, "control"]), var=pd.DataFrame(index=[f"d{i}" for i in range(matrix.shape[1])]),
+    )  # fmt: skip
+    h5ad.write(data, folder / name, {"not_encoded": {"p9": "no residue"}})
+    return folder / name
+
+
+def test_distances_are_to_the_nearest_training_perturbation_of_the_fold(tmp_path, caplog):
+    rng = np.random.default_rng(4)
+    ids = [f"p{i}" for i in range(9)]
+    matrix = rng.normal(size=(9, 5))
+    roles = {1: {"test": ["p0", "p1", "p9"], "valid": ["p2"], "train": ids[3:]},
+             2: {"test": ["p4"], "valid": [], "train": ["p0", "p1", "p2"]}}  # fmt: skip
+    write_tsv(tmp_path / "d.variant.folds.tsv", [
+        {"perturbation": name, "fold": fold, "role": role}
+        for fold, of in roles.items() for role, names in of.items() for name in names
+    ], ("perturbation", "fold", "role"))  # fmt: skip
+    bad = matrix.copy()
+    bad[0, 0] = np.nan
+    paths = [encoding(tmp_path, "d.plm.alt.h5ad", ids, matrix), encoding(tmp_path, "d.broken.alt.h5ad", ids, bad)]
+    found = distances.read(paths, [tmp_path / "d.variant.folds.tsv"])
+    assert set(found) == {("d", "variant")} and set(found["d", "variant"]) == {("plm", "alt")}
+    assert "not finite" in caplog.text
+    near = found["d", "variant"]["plm", "alt"]
+    assert set(near) == {(1, "p0"), (1, "p1"), (2, "p4")}  # p9 has no vector
+    for (fold, name), value in near.items():
+        wanted = distance.cdist(
+            matrix[[ids.index(name)]], matrix[[ids.index(n) for n in roles[fold]["train"]]], "cosine"
+        )
+        assert value == pytest.approx(wanted.min(), abs=1e-6)
+
+
+def test_every_configuration_has_the_distances_of_its_own_encoder():
+    rng = np.random.default_rng(6)
+    k = 60
+    values = {
+        of: rng.normal(0.4, 0.1, k) for of in (("m", "plm", "alt"), ("m", "onehot", "alt"), ("n", "none", "none"))
+    }
+    panel = panel_of({**values, ("c", "constant", "alt"): rng.normal(0, 0.1, k)}, duplicate=np.full(k, 0.8))
+    order = {"plm": np.arange(k), "onehot": rng.permutation(k), "constant": np.zeros(k)}
+    names = [f"p{i:04d}" for i in range(k)]
+    near = {
+        (encoder, "alt"): {row: float(at[names.index(row[1])]) for row in panel.rows} for encoder, at in order.items()
+    }
+    far = strata.by_encoder(panel.rows, near)
+    assert set(far) == {("plm", "alt"), ("onehot", "alt")}  # a constant encoder tells none apart
+    found = strata.rows(panel, PRIMARY, GENES, panel.series(PRIMARY, GENES), {}, far)
+    assert {(row["model"], row["encoder"]) for row in found} == {("m", "plm"), ("m", "onehot")}
+    assert {row["stratum"] for row in found} == {"distance"} and len(found) == 6
+    for row in found:
+        part = np.argsort(order[row["encoder"]])[["low", "middle", "high"].index(row["level"]) * 20 :][:20]
+        assert row["value"] == pytest.approx(values["m", row["encoder"], "alt"][part].mean())
+        assert row["n"] == row["n_expected"] == 20 and row["ceiling"] == pytest.approx(0.8)
 
 
 def test_values_of_strata_are_means_over_their_members_with_undefined_ones_at_no_skill():
