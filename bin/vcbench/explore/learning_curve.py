@@ -77,7 +77,7 @@ def rows(
             sign * (top[against] - top), series.imputed_denominator, panel.groups, panel.weights
         )  # fmt: skip
         of_all = panel.series(metric, gene_set)
-        candidates = contrast_table.baselines(panel.plan, of_all.imputed, negative)
+        candidates = contrast_table.baselines(panel.plan, of_all, negative)
         best = contrast_table.best(metric, panel.plan, of_all.imputed, candidates)
         baseline = np.nan if best is None else of_all.imputed[best]
         reference = named(panel.plan[best].of if best is not None else ("", "", ""), "baseline_")

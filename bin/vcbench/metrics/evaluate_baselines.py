@@ -18,13 +18,16 @@ from vcbench.metrics.comparison import Predicted
 from vcbench.metrics.evaluate_inputs import Source
 from vcbench.metrics.stored_cells import StoredCells, in_order_of_names
 from vcbench.models import registry
-from vcbench.models.base import Perturbation, Prediction, PredictionRequest, TrainingData
+from vcbench.models.base import Model, Perturbation, Prediction, PredictionRequest, TrainingData
+from vcbench.models.combination import Combination
 
 log = logging.getLogger(__name__)
 
 #: The baselines that are always there: what every table has a column of.
 ALWAYS = ("train_mean", "no_change")
 BATCH = "batch"
+#: Columns of the table of perturbations that every user gives; all others are annotations.
+NO_ANNOTATIONS = ("perturbation", "gene", "pos")
 
 
 class TrainingCells:
@@ -70,8 +73,9 @@ def perturbations(
 ) -> tuple[Perturbation, ...]:
     """Return what is known of these perturbations before any cell is measured."""
     listed = {row["perturbation"]: row for row in table}
+    known = {name: {key: row[key] for key in row if key not in NO_ANNOTATIONS} for name, row in listed.items()}
     return tuple(
-        Perturbation(name, tuple(targets.get(name, ())), sites(name, listed), listed.get(name, {})) for name in ids
+        Perturbation(name, tuple(targets.get(name, ())), sites(name, listed), known.get(name, {})) for name in ids
     )
 
 
@@ -138,16 +142,27 @@ def predictions(
             left_out[name] = "says the same as train_mean here"
             continue
         found[name] = aligned
-    for name, reason in left_out.items():
-        log.info("baseline %s is left out: %s", name, reason)
+    for reason in dict.fromkeys(left_out.values()):
+        log.info("left out: %s: %s", ", ".join(name for name in left_out if left_out[name] == reason), reason)
     return found, left_out
+
+
+def _unfit(model: type[Model], request: PredictionRequest) -> str:
+    """Return why a model cannot be asked about these perturbations, or an empty string."""
+    unknown = [item.id for item in request.perturbations if not item.genes]
+    if unknown and issubclass(model, Combination):
+        return f"the genes of {len(unknown)} perturbations are not known (first {unknown[0]}): give --perturbations"
+    return ""
 
 
 def _predict(
     name: str, entry: Mapping[str, Any], data: TrainingData, request: PredictionRequest, seed: int
 ) -> Prediction:
     """Return the prediction of one model with the settings of the catalogue."""
-    model = registry.load(name)(settings.complete(name, settings.of_model(entry), {}, "models.yml"))
+    kind = registry.load(name)
+    if reason := _unfit(kind, request):
+        raise ModelError(reason)
+    model = kind(settings.complete(name, settings.of_model(entry), {}, "models.yml"))
     model.fit(data, seed, "cpu")
     return model.predict(request, seed, "cpu")
 

@@ -158,14 +158,14 @@ def headline(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Metric]) -
     """Return the headline metrics as a table for the terminal."""
     columns = ("value", *BASELINES, contract.TECH_DUPLICATE, "null_mean")
     several = len({row["model"] for row in rows}) > 1
-    lines = [["metric", "genes", *(["model"] if several else []), "better", *columns, "best baseline", "verdict"]]
+    lines = [["metric", "genes", *(["model"] if several else []), "better", "n", *columns, "best baseline", "verdict"]]
     for row in rows:
         metric = metrics[row["metric"]]
         if row["gene_set"] in metric.headline and not metric.compat:
             numbers = ["-" if np.isnan(row[name]) else f"{row[name]:.3g}" for name in columns]
             lines.append([
-                row["metric"], row["gene_set"], *([row["model"]] if several else []), row["direction"], *numbers,
-                row["best_baseline"] or "-", (row["verdict"] or "-") + _missing(row),
+                row["metric"], row["gene_set"], *([row["model"]] if several else []), row["direction"], str(row["n"]),
+                *numbers, row["best_baseline"] or "-", (row["verdict"] or "-") + _missing(row),
             ])  # fmt: skip
     return _aligned(lines)
 

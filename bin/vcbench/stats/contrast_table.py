@@ -30,8 +30,8 @@ PAIR = "pair"
 ALPHA = 0.05
 
 
-def baselines(plan: Sequence[Planned], imputed: np.ndarray, negative: set[str]) -> list[int]:
-    """Return the positions of the baseline combinations with an imputed value (M,).
+def baselines(plan: Sequence[Planned], series: Series, negative: set[str]) -> list[int]:
+    """Return the positions of the baseline combinations that predicted something and have a value, imputed or not.
 
     Baselines that are negative controls, or run on negative-control encoders, carry no information about the
     perturbation: choosing among them would only add the luck of the draw. `negative` names both.
@@ -39,7 +39,8 @@ def baselines(plan: Sequence[Planned], imputed: np.ndarray, negative: set[str]) 
     return [
         m for m, planned in enumerate(plan)
         if planned.kind == "baseline" and not negative & set(planned.of[:2]) and planned.units_ok
-        and not np.isnan(imputed[m])
+        and not np.isnan(series.imputed[m])
+        and not series.no_prediction[m, ~np.isnan(series.imputed_numerator[m])].all()
     ]  # fmt: skip
 
 
@@ -99,7 +100,7 @@ def rows(
     if metric.direction not in ("higher", "lower"):
         return []
     entries = range(len(panel.plan)) if judged is None else sorted(judged)
-    candidates = baselines(panel.plan, series.imputed, negative)
+    candidates = baselines(panel.plan, series, negative)
     families: dict[str, dict[int, tuple[int, int]]] = {}
     for kind, reference, n in (
         (BEST_BASELINE, best(metric, panel.plan, series.imputed, candidates), len(candidates)),

@@ -120,7 +120,7 @@ def rows(
     models = sorted(candidates)
     size = (len(models), len(panel.rows))
     top, bottom = np.full(size, np.nan), np.full(size, np.nan)
-    simple = baselines(panel.plan, series.imputed, negative)
+    simple = baselines(panel.plan, series, negative)
     reference = best(metric, panel.plan, series.imputed, simple)
     own = np.zeros(len(models), dtype=bool)  # the reference itself, found again: no contrast
     texts, naive, statuses, missing = [], np.full(len(models), np.nan), [], []

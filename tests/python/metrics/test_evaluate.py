@@ -577,3 +577,42 @@ def test_names_of_models(files, several, tmp_path):
         with pytest.raises(InputError, match=message):
             run_several(several[0], tmp_path / "out", *given)
     assert not (tmp_path / "out").exists()
+
+
+def test_doubles_without_genes_have_no_rule_for_combinations(parts, files, tmp_path):
+    """Which singles a double is made of is not guessed from its label; with a table the rules are there."""
+    singles = ["A", "B", "C"]
+    paths = {}
+    for name, names in (("truth", ["A+B", "B+C", "D"]), ("train", singles), ("predictions", ["A+B", "B+C", "D"])):
+        x, labels = parts[name]
+        keep = (labels == "control") | np.isin(labels, np.unique(labels[labels != "control"])[: len(names)])
+        of = dict(zip(np.unique(labels[keep & (labels != "control")]), names, strict=True)) | {"control": "control"}
+        paths[name] = tmp_path / f"{name}.h5ad"
+        save(
+            paths[name],
+            x[keep],
+            [of[label] for label in labels[keep]],
+            [f"{name}{i:05d}" for i in np.flatnonzero(keep)],
+        )
+    record = json.loads((run(tmp_path, tmp_path / "out", **paths) / "evaluation.json").read_text())
+    rules = {"additive", "max_effect", "matching_mean"}
+    assert rules <= set(record["baselines_left_out"])
+    assert "genes of 3 perturbations are not known (first A+B): give --perturbations" in str(record)
+    rows = "".join(f"{name}\t{name.replace('+', ';')}\n" for name in ("A+B", "B+C", "A", "B", "C", "D"))
+    (tmp_path / "table.tsv").write_text("perturbation\tgene\n" + rows)
+    out = run(tmp_path, tmp_path / "with", "--perturbations", tmp_path / "table.tsv", **paths)
+    record = json.loads((out / "evaluation.json").read_text())
+    assert rules <= set(record["baselines"])
+    every = scores(out)
+    row = every[(every.model == "additive") & (every.metric == "mse") & (every.gene_set == "expr_nt")]
+    row = row.set_index("perturbation")
+    assert row.status["D"] == "missing_pred"
+    t = {name: parts["train"][0][parts["train"][1] == old].astype(np.float64).mean(0)
+         for name, old in zip(singles, sorted(TRAIN), strict=False)}  # fmt: skip
+    c = parts["train"][0][parts["train"][1] == "control"].astype(np.float64).mean(0)
+    truth = parts["truth"][0][parts["truth"][1] == sorted(TEST)[0]].astype(np.float64).mean(0)
+    used = np.isin(parts["train"][1], sorted(TRAIN)[:3])
+    g = ((parts["train"][0][used] > 0).mean(0) >= 0.05) | (
+        (parts["train"][0][parts["train"][1] == "control"] > 0).mean(0) >= 0.05
+    )
+    assert row.value["A+B"] == pytest.approx(np.mean((t["A"] + t["B"] - c - truth)[g] ** 2), abs=1e-6)

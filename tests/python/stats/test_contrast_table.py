@@ -117,6 +117,18 @@ def test_missing_predictions_of_the_reference_are_counted_beside_the_verdict():
     assert all(row["reference"] == "pair" and row["p_holm"] >= row["p"] for row in pairs)
 
 
+def test_a_baseline_that_predicts_nothing_is_no_best_baseline():
+    """Its no-skill values (0) would beat baselines below no skill; with one prediction it is in the running."""
+    values = values_of(np.random.default_rng(7), train_mean__none=-0.3, nearest__plm=0.2, model__plm=0.1)
+    of = ("nearest", "plm", "alt")
+    silent = rows(panel_of(values, BASELINES, missing={of: np.arange(60)}))
+    assert silent["model", "plm"]["reference_model"] == "train_mean"
+    assert silent["model", "plm"]["n_references"] == 1
+    some = rows(panel_of(values, BASELINES, missing={of: np.arange(59)}))
+    assert some["model", "plm"]["reference_model"] == "nearest"
+    assert some["model", "plm"]["n_missing_reference"] == 59
+
+
 def test_one_seed_that_does_not_answer_counts():
     values = values_of(np.random.default_rng(5), train_mean__none=0, nearest__plm=0.1, model__plm=0.2)
     of = ("model", "plm", "alt")
