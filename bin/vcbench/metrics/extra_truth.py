@@ -77,7 +77,8 @@ def add(
             found["doubles"] = _doubles(fold, moments.mean, by_name, targets)
         if wanted & {extras.CELLS, extras.VCC, extras.LOG_OF_MEAN}:
             row = profiles.codes(cells.labels, fold.ids)
-            found["halves"] = half_cells.HalfCells(cells, row, first, held_out, seed, baseline)
+            at_a = np.flatnonzero(held_out[control])
+            found["halves"] = half_cells.HalfCells(cells, row, first, at_a, seed, baseline)
         result.append(replace(fold, extras=extras.Extras(**found)))
     if extras.INTERACTIONS in wanted:
         result = _with_cuts(result)

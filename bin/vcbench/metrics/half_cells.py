@@ -11,6 +11,8 @@ import numpy as np
 from vcbench.metrics import bundle, cell_space, contract, de, extras, profiles
 
 if TYPE_CHECKING:
+    import scipy.sparse as sp
+
     from vcbench.metrics.bundle import FoldTruth
     from vcbench.metrics.comparison import PredictedCells
     from vcbench.metrics.truth import Cells
@@ -21,8 +23,9 @@ class HalfCells:
     """The measured cells of one fold by half; they live as long as the dataset is read and are in no file.
 
     `row` (cells,) is the row of each cell's perturbation in the fold, -1 for others; `first` (seeds, cells) whether a
-    cell is in the first half of a split; `held_out` (cells,) whether it is a held-out control; `baseline` makes the
-    challenge's truth of a fold from its lists of significant genes, None when it was not asked for.
+    cell is in the first half of a split; `held_out` positions of the held-out controls among the controls of the fold's
+    extras; `baseline` makes the challenge's truth of a fold from its lists of significant genes, None when it was not
+    asked for.
     """
 
     cells: Cells
@@ -50,10 +53,10 @@ def _codes(halves: HalfCells, seed: int, side: int) -> np.ndarray:
     return np.where(split & ~inside, halves.row, -1)
 
 
-def _as_predicted(fold: FoldTruth, halves: HalfCells, codes: np.ndarray) -> PredictedCells:
-    """Return these cells of the fold as predicted ones, by the code that models meet."""
+def _taken(halves: HalfCells, codes: np.ndarray) -> tuple[sp.csr_matrix, np.ndarray]:
+    """Return the values of the cells with a code, and their codes."""
     at = np.flatnonzero(codes >= 0)
-    return cell_space.predicted(fold, fold.ids, profiles.take(halves.cells.expression, at), codes[at], halves.seed)
+    return profiles.take(halves.cells.expression, at), codes[at]
 
 
 def side_of(fold: FoldTruth, seed: int, side: int) -> Side:
@@ -63,17 +66,10 @@ def side_of(fold: FoldTruth, seed: int, side: int) -> Side:
     Perturbations that were not split have no cells.
     """
     halves = fold.extras.halves
-    codes = _codes(halves, seed, side)
+    cells, codes = _taken(halves, _codes(halves, seed, side))
     k = len(fold.ids)
-    found = _as_predicted(fold, halves, codes)
-    moments, linear, linear_a = profiles.collect(
-        halves.cells.expression,
-        [
-            profiles.Wanted(codes, k),
-            profiles.Wanted(codes, k, profiles.LINEAR, squares=False),
-            profiles.Wanted(np.where(halves.held_out, 0, -1), 1, profiles.LINEAR, squares=False),
-        ],
-    )
+    found = cell_space.predicted(fold, fold.ids, cells, codes, halves.seed)
+    (moments,) = profiles.collect(cells, [profiles.Wanted(codes, k)])
     of_cells = fold.extras
     if of_cells.cells is not None:
         owner = np.repeat(np.arange(k), [len(group) for group in found.coordinates])
@@ -85,21 +81,27 @@ def side_of(fold: FoldTruth, seed: int, side: int) -> Side:
         fold, n_cells=moments.n.astype(np.int64), profile=moments.mean,
         variance=np.nan_to_num(moments.variance_of_mean), extras=of_cells,
     )  # fmt: skip
-    if of_cells.cells is not None and halves.held_out.any():
-        truth = _with_labels(truth, codes, linear.mean, linear_a.mean[0])
+    if of_cells.cells is not None and len(halves.held_out):
+        truth = _with_labels(truth, cells, codes)
     if halves.baseline is not None and found.listed is not None:
         truth = replace(truth, extras=replace(of_cells, vcc=halves.baseline(truth, found.listed)))
     return Side(truth, found)
 
 
-def _with_labels(truth: FoldTruth, codes: np.ndarray, linear: np.ndarray, linear_a: np.ndarray) -> FoldTruth:
-    """Return the fold with changed genes by the cells of `codes` alone, as the truth DE table has them of all cells."""
+def _with_labels(truth: FoldTruth, cells: sp.csr_matrix, codes: np.ndarray) -> FoldTruth:
+    """Return the fold with changed genes by these cells alone, as the truth DE table has them of all cells."""
+    import scipy.sparse as sp
+
     halves = truth.extras.halves
+    control = truth.extras.controls.expression[halves.held_out]
     enough = truth.n_cells >= contract.MIN_CELLS_DE
     tested, (k, n_genes) = np.flatnonzero(truth.expressed), truth.profile.shape
-    groups = np.where(halves.held_out, -1, np.where((codes >= 0) & enough[codes], codes, -2))
-    z, p = de.rank_sum(halves.cells.expression, groups, k)
-    change = de.log2_fold_change(linear, linear_a, halves.cells.target_sum)
+    groups = np.concatenate([np.where(enough[codes], codes, -2), np.full(control.shape[0], -1)])
+    both = sp.vstack([cells, control]).tocsr()
+    z, p = de.rank_sum(both, groups, k)
+    of_group = np.concatenate([codes, np.full(control.shape[0], k)])
+    (linear,) = profiles.collect(both, [profiles.Wanted(of_group, k + 1, profiles.LINEAR, squares=False)])
+    change = de.log2_fold_change(linear.mean[:k], linear.mean[k], halves.cells.target_sum)
     significant = [np.array([], dtype=np.int64)] * k
     p_adj, log2fc = np.full((2, k, n_genes), np.nan)
     positive = np.zeros((k, n_genes), dtype=bool)
@@ -119,7 +121,7 @@ def whole(fold: FoldTruth) -> PredictedCells | None:
     halves = fold.extras.halves
     if halves is None:
         return None
-    found = _as_predicted(fold, halves, halves.row)
+    found = cell_space.predicted(fold, fold.ids, *_taken(halves, halves.row), halves.seed)
     space = fold.extras.cells
     if space is None:
         return found
