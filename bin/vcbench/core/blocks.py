@@ -38,6 +38,8 @@ class BlockReader:
         self.path = Path(path)
         if not self.path.exists():
             raise InputError("file not found", where=str(path))
+        if self.path.is_dir():
+            raise InputError("a folder, not a file", where=str(path), expected="an h5ad file")
         try:
             self._file = h5py.File(self.path, "r")
             self.obs: pd.DataFrame = read_elem(self._file["obs"])

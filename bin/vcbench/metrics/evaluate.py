@@ -14,7 +14,7 @@ from vcbench.core import catalogue, cli
 from vcbench.core.errors import InputError
 from vcbench.core.h5ad import SCHEMA_VERSION
 from vcbench.core.hashing import sha256_file
-from vcbench.core.tables import read_tsv, write_tsv
+from vcbench.core.tables import write_tsv
 from vcbench.metrics import (
     bundle,
     ceilings,
@@ -39,6 +39,9 @@ from vcbench.metrics.registry import Metric
 from vcbench.metrics.stored_cells import StoredCells, in_order_of_names
 
 log = logging.getLogger(__name__)
+
+#: Of n clusters a sign-flip test gives p = 2 / 2^n at best: with fewer nothing is below 0.05.
+FEWEST_CLUSTERS = 6
 
 EPILOG = """Example:
   vcb_evaluate.py --truth test.h5ad --train train.h5ad --predictions mine.h5ad --out evaluation
@@ -136,13 +139,16 @@ def main(argv: Sequence[str]) -> None:
     list_name = compat.check_list(compat_list) if registry.BENCH_COMPAT in wanted else ""
     metrics = registry.chosen(registry.load(options.assets), wanted)
     gmt.choose(options.gene_sets, options.fixed_sets)  # a wrong file is said before the cells are read
-    table = read_tsv(options.perturbations, ("perturbation", "gene")) if options.perturbations else None
+    if options.out.exists() and not options.out.is_dir():
+        raise InputError("not a folder", where="--out", found=options.out)
 
     named = evaluate_inputs.named_files(options.predictions, catalogue.load("models", options.assets)["entries"])
     files = {"--truth": options.truth, "--train": options.train, **named}
     test, train, *own = (evaluate_inputs.open_source(path, option) for option, path in files.items())
     models = {source.model: source for source in own}
     evaluate_inputs.check_labels(test, train)
+    evaluate_inputs.check_sizes(test, train)
+    table = evaluate_inputs.read_table(options.perturbations, test) if options.perturbations else None
     genes = evaluate_inputs.common_genes((test, train, *own))
     missing, extra = {}, {}
     for name, source in models.items():
@@ -163,6 +169,7 @@ def main(argv: Sequence[str]) -> None:
     listed = None if options.perturbations is None else truth_cli.read_targets(options.perturbations)
     targets = evaluate_inputs.target_genes(test, listed)
     hashes = {option: sha256_file(path) for option, path in files.items()}
+    evaluate_inputs.check_identical(hashes)
     facts = {"dataset": DATASET, "split": SPLIT, "inputs": {option[2:]: value for option, value in hashes.items()}}
 
     measured = build_truth(test, train, genes, targets, facts, options, total, list_name, wanted)
@@ -192,7 +199,12 @@ def main(argv: Sequence[str]) -> None:
         "n_extra": sum(map(len, extra.values())),
     }  # fmt: skip
     scored = scoring.to_table(rows, header)
-    compared = evaluate_tables.compare(scored, list(models), list(baselines), clusters(test.ids, table), options)
+    cluster_of = clusters(test.ids, table)
+    if len(set(cluster_of.values())) < FEWEST_CLUSTERS:
+        log.warning("--truth: %d perturbations, variants of one residue counted once: with fewer than %d no difference "
+                    "can be significant",
+                    len(set(cluster_of.values())), FEWEST_CLUSTERS)  # fmt: skip
+    compared = evaluate_tables.compare(scored, list(models), list(baselines), cluster_of, options)
     columns = evaluate_tables.summary(built, tables, metrics, list(models), compared)
     options.out.mkdir(parents=True, exist_ok=True)
     import pyarrow.parquet as pq

@@ -15,6 +15,7 @@ from vcbench.core import evaluators
 from vcbench.core.blocks import BlockReader
 from vcbench.core.errors import InputError
 from vcbench.core.h5ad import CONTROL
+from vcbench.core.tables import read_tsv
 from vcbench.metrics import contract
 from vcbench.metrics.stored_cells import columns_of
 
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 LABEL = "perturbation"
 #: Option of the predictions, and name of the scored model when there is one file without a name.
 PREDICTIONS, OWN = "--predictions", evaluators.PREDICTIONS
+#: Labels under which others keep their control cells, for error messages only.
+CONTROL_WORDS = ("control", "ctrl", "ctl", "nt", "ntc", "non-targeting", "non_targeting", "nontargeting", "wt", "dmso")
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 #: Larger values cannot be natural log1p of scaled counts.
 MAX_LOG1P = 20.0
@@ -82,6 +85,8 @@ def named_files(given: Sequence[str], models: Mapping[str, object]) -> dict[str,
     found: dict[str, Path] = {}
     for text in given:
         name, sign, path = text.partition("=")
+        if sign and not path:
+            raise InputError("no file", where=PREDICTIONS, found=text, expected="NAME=file")
         if not sign or Path(text).exists():
             name, path = Path(text).stem, text
             if len(given) == 1:
@@ -144,6 +149,7 @@ def scan(source: Source, genes: Sequence[str], measured: bool, with_totals: bool
     if columns is not None:
         counted = np.bincount(columns, minlength=source.reader.n_genes).astype(np.float64)
     controls: dict[str, tuple[int, float, float]] = {}
+    n_empty, whole = 0, True
     for start, block in source.reader.blocks():
         stop = start + block.shape[0]
         if not np.isfinite(block.data).all():
@@ -156,6 +162,8 @@ def scan(source: Source, genes: Sequence[str], measured: bool, with_totals: bool
         if high > MAX_LOG1P:
             raise InputError("values too large for log1p", where=where, found=float(high),
                              expected="natural log1p of scaled counts", hint="are these raw counts?")  # fmt: skip
+        n_empty += int((np.diff(block.indptr) == 0).sum())
+        whole = whole and not (block.data % 1).any()
         held = np.flatnonzero(source.labels[start:stop] == CONTROL) if measured else []
         if len(held):
             part = block[held].astype(np.float64)
@@ -170,7 +178,24 @@ def scan(source: Source, genes: Sequence[str], measured: bool, with_totals: bool
             totals[start:stop] = np.asarray(linear.sum(axis=1)).ravel()
             if columns is not None:
                 common[start:stop] = linear @ counted
+    _check_content(source, n_empty, whole, measured)
     return Scan(totals, common, controls)
+
+
+def _check_content(source: Source, n_empty: int, whole: bool, measured: bool) -> None:
+    """Raise :class:`InputError` for rows without any value and for whole numbers; a few empty rows are said in the log.
+
+    Logarithms of scaled counts are not all whole; few counts of shallow cells are too small to be told by their size.
+    """
+    where, n = f"{source.path}, X", source.reader.n_rows
+    if n_empty == n or (measured and n_empty > n / 2):
+        raise InputError("rows without any value", where=where, found=f"{n_empty} of {n} rows are all 0",
+                         expected="natural log1p of scaled counts")  # fmt: skip
+    if whole:
+        raise InputError("whole numbers only", where=where, expected="natural log1p of scaled counts",
+                         hint="are these raw counts?")  # fmt: skip
+    if n_empty:
+        log.warning("%s: %d of %d rows are all 0", source.path, n_empty, n)
 
 
 def shared_controls(test: Scan, train: Scan) -> int:
@@ -183,7 +208,9 @@ def check_labels(test: Source, train: Source) -> None:
     """Raise :class:`InputError` unless both files have control and perturbed cells and share no perturbation."""
     for source in (test, train):
         if not source.n_control:
-            raise InputError("no control cells", where=f"{source.path}, obs['{LABEL}']", expected=f"label '{CONTROL}'",
+            similar = [name for name in source.ids if name.strip().lower() in CONTROL_WORDS]
+            raise InputError("no control cells", where=f"{source.path}, obs['{LABEL}']",
+                             found=", ".join(map(repr, similar[:3])) or None, expected=f"label '{CONTROL}'",
                              hint="half of the control cells belong into each of --truth and --train")  # fmt: skip
         if source.n_control < contract.MIN_CELLS_PROFILE:
             raise InputError("too few control cells", where=str(source.path), found=source.n_control,
@@ -220,8 +247,8 @@ def check_predicted(predicted: Source, test: Source, allow_missing: bool) -> tup
     missing, extra = sorted(set(test.ids) - set(predicted.ids)), sorted(set(predicted.ids) - set(test.ids))
     if len(missing) == len(test.ids):
         raise InputError("no perturbation in common", where="--truth, --predictions",
-                         found=", ".join(predicted.ids[:1]) or "none", expected=test.ids[0],
-                         hint="labels must be the same in both files")  # fmt: skip
+                         found=repr(predicted.ids[0]) if predicted.ids else "none", expected=repr(test.ids[0]),
+                         hint="labels must be the same in both files, spaces and case included")  # fmt: skip
     problems = [
         f"{len(names)} {what} (first {', '.join(names[:3])})"
         for what, names in (("missing", missing), ("not in --truth", extra))
@@ -249,9 +276,62 @@ def target_sum(train: Scan, given: float) -> float:
             100 * share, 100 * SCALED_WITHIN,
         )  # fmt: skip
     if given:
+        if middle > (1 + SCALED_WITHIN) * given:
+            log.warning("--target-sum %g: the training cells add up to %.1f, which is more", given, middle)
         return given
     log.info("target sum of the normalisation estimated from the training cells: %.1f", middle)
     return middle
+
+
+def check_sizes(test: Source, train: Source) -> None:
+    """Say in the log which perturbations have too few cells for a value, and when nothing can be significant.
+
+    Raises :class:`InputError` when that holds for all held-out perturbations.
+    """
+    for source in (test, train):
+        names, counts = np.unique(source.labels[source.labels != CONTROL].astype(str), return_counts=True)
+        few = names[counts < contract.MIN_CELLS_PROFILE]
+        if source is test and len(few) == len(names):
+            raise InputError("no perturbation with enough cells", where=str(source.path),
+                             found=f"at most {counts.max()} each",
+                             expected=f"at least {contract.MIN_CELLS_PROFILE}")  # fmt: skip
+        if len(few):
+            log.warning("%s: %d of %d perturbations have fewer than %d cells (first %s)", source.path, len(few),
+                        len(names), contract.MIN_CELLS_PROFILE, few[0])  # fmt: skip
+
+
+def read_table(path: Path, test: Source) -> list[dict[str, str]]:
+    """Return the rows of the table of perturbations.
+
+    Raises :class:`InputError` for a perturbation listed twice, residues that are no numbers, and a table that has no
+    perturbation of the truth; those it does not list are said in the log.
+    """
+    rows = read_tsv(path, (LABEL, "gene"))
+    line_of: dict[str, int] = {}
+    for line, row in enumerate(rows, start=2):
+        name, where = row[LABEL], f"{path}, line {line}"
+        if name in line_of:
+            raise InputError(f"duplicate perturbation '{name}'", where=where, found=f"also in line {line_of[name]}")
+        line_of[name] = line
+        if not re.fullmatch(r"|[1-9]\d*(;[1-9]\d*)*", row.get("pos", "")):
+            raise InputError("not a residue", where=f"{where}, column pos", found=f"'{row['pos']}'",
+                             expected="a number, several with ; between them")  # fmt: skip
+    absent = [name for name in test.ids if name not in line_of]
+    if len(absent) == len(test.ids):
+        raise InputError("no perturbation of --truth is listed", where=str(path), found=repr(next(iter(line_of), "")),
+                         expected=repr(absent[0]))  # fmt: skip
+    if absent:
+        log.warning("%s: %d of %d perturbations are not listed (first %s)", path, len(absent), len(test.ids), absent[0])
+    return rows
+
+
+def check_identical(hashes: Mapping[str, str]) -> None:
+    """Say in the log when a file of predictions is another of the files; `hashes` by option."""
+    first: dict[str, str] = {}
+    for option, value in hashes.items():
+        if value in first:
+            log.warning("%s is the same file as %s", option, first[value])
+        first.setdefault(value, option)
 
 
 def check_controls(test: Scan, train: Scan) -> None:

@@ -358,11 +358,38 @@ WRONG = {
         lambda x, labels, names, genes, parts: genes.__setitem__(slice(None), [f"ENSG{i}" for i in range(G)]),
         "no common genes.*--truth TP53.*--predictions ENSG0",
     ),
+    "spaces": (
+        "predictions",
+        lambda x, labels, names, genes, parts: labels.__setitem__(slice(None), [f"{s} " for s in labels]),
+        "no perturbation in common.*found 'TP53~A100V '; expected 'TP53~A100V'.*spaces",
+    ),
+    "other name of the control": (
+        "train",
+        lambda x, labels, names, genes, parts: labels.__setitem__(labels == "control", "Ctrl"),
+        "no control cells.*found 'Ctrl'; expected label 'control'",
+    ),
+    "shallow counts": (
+        "truth", lambda x, labels, names, genes, parts: x.__setitem__(slice(None), np.round(x)), "whole numbers only",
+    ),
+    "shallow counts predicted": (
+        "predictions",
+        lambda x, labels, names, genes, parts: x.__setitem__(slice(None), np.round(x)),
+        "whole numbers only.*are these raw counts",
+    ),
+    "nothing measured": (
+        "train", lambda x, labels, names, genes, parts: x.__setitem__(slice(None), 0), "300 of 300 rows are all 0",
+    ),
+    "nothing predicted": (
+        "predictions", lambda x, labels, names, genes, parts: x.__setitem__(slice(None), 0), "rows without any value",
+    ),
+    "half of the cells empty": (
+        "train", lambda x, labels, names, genes, parts: x.__setitem__(slice(151), 0), "151 of 300 rows are all 0",
+    ),
     "no label": ("truth", lambda x, labels, names, genes, parts: labels.__setitem__(3, ""), "without a perturbation"),
     "other labels": (
         "predictions",
         lambda x, labels, names, genes, parts: labels.__setitem__(slice(None), [s[5:] for s in labels]),
-        "no perturbation in common.*found A100V; expected TP53~A100V",
+        "no perturbation in common.*found 'A100V'; expected 'TP53~A100V'",
     ),
 }  # fmt: skip
 
@@ -616,3 +643,52 @@ def test_doubles_without_genes_have_no_rule_for_combinations(parts, files, tmp_p
         (parts["train"][0][parts["train"][1] == "control"] > 0).mean(0) >= 0.05
     )
     assert row.value["A+B"] == pytest.approx(np.mean((t["A"] + t["B"] - c - truth)[g] ** 2), abs=1e-6)
+
+
+TABLES = {
+    "twice": ("TP53~A100V\tTP53\t100\nTP53~A100V\tTP53\t100\n", "line 3: duplicate perturbation.*also in line 2"),
+    "no residue": ("TP53~A100V\tTP53\tA100\n", "line 2, column pos: not a residue.*found 'A100'"),
+    "others": ("A100V\tTP53\t100\n", "no perturbation of --truth is listed.*found 'A100V'; expected 'TP53~A100V'"),
+}
+
+
+@pytest.mark.parametrize("case", TABLES)
+def test_wrong_tables_of_perturbations(case, files, tmp_path):
+    text, message = TABLES[case]
+    (tmp_path / "p.tsv").write_text("perturbation\tgene\tpos\n" + text)
+    with pytest.raises(InputError, match=message):
+        run(files, tmp_path / "out", "--perturbations", tmp_path / "p.tsv")
+
+
+def test_what_is_doubtful_is_said_in_the_log(parts, files, tmp_path, caplog):
+    """Few cells, few perturbations, empty cells, the truth as prediction, a target sum below the totals."""
+    x, labels = parts["truth"]
+    keep = np.isin(labels, ["control", *TEST[:3]]) & ~((labels == TEST[0]) & (np.cumsum(labels == TEST[0]) > 9))
+    x = x.copy()
+    x[np.flatnonzero(labels == TEST[1])[:2]] = 0
+    save(tmp_path / "few.h5ad", x[keep], labels[keep], [f"truth{i:05d}" for i in np.flatnonzero(keep)])
+    run(files, tmp_path / "out", "--target-sum", 100, truth=tmp_path / "few.h5ad", predictions=tmp_path / "few.h5ad")
+    for message in (
+        "1 of 3 perturbations have fewer than 10 cells (first TP53~A100V)",
+        "2 of 149 rows are all 0",
+        "--truth: 3 perturbations, variants of one residue counted once: with fewer than 6 no difference",
+        "--predictions is the same file as --truth",
+        "--target-sum 100: the training cells add up to 300.0, which is more",
+    ):
+        assert message in caplog.text, message
+    everyone = labels == "control"
+    everyone[[np.flatnonzero(labels == name)[0] for name in TEST]] = True
+    save(tmp_path / "one.h5ad", x[everyone], labels[everyone], [f"truth{i:05d}" for i in np.flatnonzero(everyone)])
+    with pytest.raises(
+        InputError, match=r"no perturbation with enough cells.*found at most 1 each; expected at least 10"
+    ):
+        run(files, tmp_path / "no", truth=tmp_path / "one.h5ad")
+    (tmp_path / "file").touch()
+    for given, message in (
+        ({"predictions": tmp_path}, "a folder, not a file"),
+        ({"truth": tmp_path / "no"}, "not found"),
+    ):
+        with pytest.raises(InputError, match=message):
+            run(files, tmp_path / "no", **given)
+    with pytest.raises(InputError, match="--out: not a folder"):
+        run(files, tmp_path / "file")
