@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from vcbench.core.hashing import sha256_file
 from vcbench.core.tables import read_tsv
 from vcbench.metrics import bundle, ceilings, compat, contract, de, diagnostics, gmt, registry, scoring, truth
 from vcbench.metrics.stored_cells import StoredCells, in_order_of_names
+
+log = logging.getLogger(__name__)
 
 #: Stored values of a dataset that is held in memory while its truth is built: 8 bytes each.
 VALUES_IN_MEMORY = 25_000_000
@@ -48,12 +51,17 @@ def read_folds(path: Path | str) -> list[truth.Roles]:
 
 
 def read_classes(path: Path | str, items: str) -> dict[str, dict[str, bool]]:
-    """Return by item of ``--known-function`` which perturbations are damaging; items without classes are left out."""
+    """Return by item of ``--known-function`` which perturbations are damaging.
+
+    Items without classes are left out: columns of numbers without a cut, and with a warning what is of no use here.
+    """
     rows = read_tsv(path, ("perturbation",))
     found = {}
     for known in known_columns.parse(items, "--known-function"):
         of = known_columns.values(known, rows)
-        if of.damaging is not None and not of.problem:
+        if of.problem:
+            log.warning("no phenotype_auc by %s: %s", known.text, of.problem)
+        elif of.damaging is not None:
             found[known.text] = {
                 row["perturbation"]: label for row, label in zip(rows, of.damaging, strict=True) if label is not None
             }

@@ -334,6 +334,14 @@ def test_classes_are_held_against_prototypes_of_training_perturbations_alone(scr
     assert set(terms.index[terms.status == contract.NO_CLASS]) == {"A+Z", "E+F"}
 
 
+def test_items_without_classes_are_left_out_and_those_of_no_use_are_said(screen, caplog):
+    found = truth_cli.read_classes(screen[0] / "perturbations.tsv", "absent,score,score>=6,clinvar=VUS")
+    assert set(found) == {"score>=6", "clinvar=VUS"}
+    assert found["score>=6"] == {name: i >= 6 for i, name in enumerate(NAMES)}
+    assert found["clinvar=VUS"] == {name: value == "VUS" for name, value in CLASSES.items()}
+    assert "no phenotype_auc by absent" in caplog.text and "by score" not in caplog.text
+
+
 def test_one_profile_for_all_tells_no_class_and_a_class_without_training_perturbations_is_no_class(truth):
     rows = scoring.Rows("screen", "gene", "same")
     metrics = {name: METRICS[name] for name in ("phenotype_auc", "phenotype_auc_term")}
