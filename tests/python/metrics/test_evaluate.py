@@ -523,7 +523,7 @@ def draws_in_memory(x, labels):
         fitted.fit(data, 0, "cpu")
         values = np.empty((len(TEST), G))
         prediction = fitted.predict(request, 0, "cpu")
-        values[:, order] = prediction.values
+        values[:, order] = prediction.values  # noqa: PD011
         found[model] = dict(zip(TEST, values, strict=True))
     return found
 
