@@ -154,6 +154,12 @@ class FoldTruth:
             first_half=self.first_half[:0],
         )
 
+    def with_profiles(self, **changes: Any) -> FoldTruth:
+        """Return the fold with other profiles (or variances, cells): its gene sets stay and are not built again."""
+        other = replace(self, **changes)
+        other.__dict__["_cache"] = self._cache
+        return other
+
     @cached_property
     def _cache(self) -> dict[str, GeneSet]:
         return {}

@@ -16,20 +16,20 @@ _RANKED_DECIMALS = 9
 
 
 def pearson_kernel(delta_p: np.ndarray, delta_t: np.ndarray) -> np.ndarray:
-    """Return (K, T) Pearson correlations of deltas (K, n) and (T, n)."""
-    return cosine_kernel(delta_p - delta_p.mean(axis=1, keepdims=True), delta_t - delta_t.mean(axis=1, keepdims=True))
+    """Return (..., K, T) Pearson correlations of deltas (..., K, n) and (..., T, n)."""
+    return cosine_kernel(delta_p - delta_p.mean(axis=-1, keepdims=True), delta_t - delta_t.mean(axis=-1, keepdims=True))
 
 
 def cosine_kernel(delta_p: np.ndarray, delta_t: np.ndarray) -> np.ndarray:
-    """Return (K, T) cosines of deltas (K, n) and (T, n)."""
-    norms = np.sqrt((delta_p**2).sum(1))[:, None] * np.sqrt((delta_t**2).sum(1))[None, :]
-    return np.clip((delta_p @ delta_t.T) / norms, -1.0, 1.0)
+    """Return (..., K, T) cosines of deltas (..., K, n) and (..., T, n)."""
+    norms = np.sqrt((delta_p**2).sum(-1))[..., :, None] * np.sqrt((delta_t**2).sum(-1))[..., None, :]
+    return np.clip((delta_p @ np.swapaxes(delta_t, -1, -2)) / norms, -1.0, 1.0)
 
 
 def spearman_kernel(delta_p: np.ndarray, delta_t: np.ndarray) -> np.ndarray:
-    """Return (K, T) rank correlations with mid-ranks; deltas that differ by rounding only are ties."""
+    """Return (..., K, T) rank correlations with mid-ranks; deltas that differ by rounding only are ties."""
     ranks = ranking.rank(np.round(delta_p, _RANKED_DECIMALS)).middle
-    ranks[np.isnan(delta_p).any(axis=1)] = np.nan
+    ranks[np.isnan(delta_p).any(axis=-1)] = np.nan
     return pearson_kernel(ranks, ranking.rank(np.round(delta_t, _RANKED_DECIMALS)).middle)
 
 
@@ -137,8 +137,8 @@ def _weighted_r2(
     flat_t = np.zeros(n, dtype=bool)
     unweighted = np.zeros(n, dtype=bool)
     for index, rows in genes.groups:
-        p, t = comparison.predicted.mean[:, index], truth.weight_profile[np.ix_(rows, index)]
-        w = truth.weights[np.ix_(rows, index)]
+        of = comparison.predicted.mean, truth.weight_profile[rows], truth.weights[rows]
+        p, t, w = (values.take(index, axis=1) for values in of)
         delta_p, delta_t = p - reference_predicted[index], t - reference_true[index]
         total = w.sum(1)
         with np.errstate(invalid="ignore", divide="ignore"):

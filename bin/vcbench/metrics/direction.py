@@ -12,36 +12,37 @@ NO_CHANGE = 1e-6
 
 
 def _signs(delta_p: np.ndarray, delta_t: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return up, down and zero as 0/1 floats: of predictions (K, n), then of truths (T, n)."""
+    """Return up, down and zero as 0/1 floats: of predictions (..., K, n), then of truths, these as (..., n, T)."""
     up_p, down_p = delta_p >= NO_CHANGE, delta_p <= -NO_CHANGE
     known = ~np.isnan(delta_p)
     zero_p = known & ~up_p & ~down_p
-    return tuple(part.astype(np.float64) for part in (up_p, down_p, zero_p, delta_t > 0, delta_t < 0, delta_t == 0))
+    true = np.swapaxes(delta_t, -1, -2)
+    return tuple(part.astype(np.float64) for part in (up_p, down_p, zero_p, true > 0, true < 0, true == 0))
 
 
 def _blank(values: np.ndarray, delta_p: np.ndarray) -> np.ndarray:
-    values[np.isnan(delta_p).any(axis=1), :] = np.nan
+    values[np.isnan(delta_p).any(axis=-1)] = np.nan
     return values
 
 
 def _correct(delta_p: np.ndarray, delta_t: np.ndarray) -> np.ndarray:
     up_p, down_p, _, up_t, down_t, _ = _signs(delta_p, delta_t)
-    return _blank((up_p @ up_t.T + down_p @ down_t.T) / delta_t.shape[1], delta_p)
+    return _blank((up_p @ up_t + down_p @ down_t) / delta_t.shape[-1], delta_p)
 
 
 def _correct_half(delta_p: np.ndarray, delta_t: np.ndarray) -> np.ndarray:
     zero_p = _signs(delta_p, delta_t)[2]
-    return _correct(delta_p, delta_t) + 0.5 * zero_p.mean(axis=1)[:, None]
+    return _correct(delta_p, delta_t) + 0.5 * zero_p.mean(axis=-1)[..., None]
 
 
 def _opposite(delta_p: np.ndarray, delta_t: np.ndarray) -> np.ndarray:
     up_p, down_p, _, up_t, down_t, _ = _signs(delta_p, delta_t)
-    return _blank((up_p @ down_t.T + down_p @ up_t.T) / delta_t.shape[1], delta_p)
+    return _blank((up_p @ down_t + down_p @ up_t) / delta_t.shape[-1], delta_p)
 
 
 def _one_zero(delta_p: np.ndarray, delta_t: np.ndarray) -> np.ndarray:
     _, _, zero_p, _, _, zero_t = _signs(delta_p, delta_t)
-    return _blank((zero_p @ (1 - zero_t).T + (1 - zero_p) @ zero_t.T) / delta_t.shape[1], delta_p)
+    return _blank((zero_p @ (1 - zero_t) + (1 - zero_p) @ zero_t) / delta_t.shape[-1], delta_p)
 
 
 def _of(kernel, comparison: Comparison, gene_set: str) -> Outcome:

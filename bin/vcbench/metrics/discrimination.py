@@ -71,12 +71,16 @@ def _outcome(comparison: Comparison, values: np.ndarray, n_axis: int, no_control
 
 def _ranks(comparison: Comparison, gene_set: str) -> tuple[np.ndarray, int, int]:
     """Return (K, R) credit by Euclidean distance of profiles, the number of usable truths and of genes."""
+    return comparison.once(("ranks", gene_set), lambda: _ranked(comparison, gene_set))
+
+
+def _ranked(comparison: Comparison, gene_set: str) -> tuple[np.ndarray, int, int]:
     truth = comparison.truth
     axis = panel_axis(truth, gene_set)
     n = int(_usable(truth).sum())
     if n < 2 or not len(axis):
         return np.full(comparison.pairs.shape, np.nan), n, len(axis)
-    distances, tie = squared_distances(comparison.predicted.mean[:, axis], truth.profile[:, axis])
+    distances, tie = squared_distances(comparison.predicted.mean.take(axis, axis=1), truth.profile.take(axis, axis=1))
     return _nearest(comparison, distances, tie)[0], n, len(axis)
 
 
@@ -127,7 +131,8 @@ def rank_t2p(comparison: Comparison, gene_set: str) -> Outcome:
     n = int(present.sum())
     values = np.full(comparison.pairs.shape, np.nan)
     if n >= 2 and len(axis):
-        distances, tie = squared_distances(comparison.predicted.mean[:, axis], truth.profile[:, axis])
+        sides = (profile.take(axis, axis=1) for profile in (comparison.predicted.mean, truth.profile))
+        distances, tie = squared_distances(*sides)
         for k, rows in enumerate(comparison.pairs):
             if present[k]:
                 gap = distances[np.ix_(present, rows)] - distances[k, rows]
@@ -145,12 +150,12 @@ def _pds(comparison: Comparison, gene_set: str, metric: str) -> Outcome:
     axis = panel_axis(truth, gene_set)
     usable = _usable(truth)
     n = int(usable.sum())
-    delta_p = comparison.predicted.mean[:, axis] - truth.control_b[axis]
-    delta_t = truth.profile[:, axis] - truth.control_a[axis]
+    delta_p = comparison.predicted.mean.take(axis, axis=1) - truth.control_b[axis]
+    delta_t = truth.profile.take(axis, axis=1) - truth.control_a[axis]
     values = np.full(comparison.pairs.shape, np.nan)
     flat = np.zeros(len(usable), dtype=bool)
     if metric == "cosine" and len(axis):  # only a vector of zeros has no direction
-        limit = contract.TOLERANCE * np.maximum(1.0, np.abs(comparison.predicted.mean[:, axis]).max(axis=1))
+        limit = contract.TOLERANCE * np.maximum(1.0, np.abs(comparison.predicted.mean.take(axis, axis=1)).max(axis=1))
         flat = np.abs(delta_p).max(axis=1) <= limit
     if n >= 2 and len(axis):
         if metric == "euclidean":  # squares order alike, and are a matrix product
@@ -185,8 +190,8 @@ def c_acc_ctrl(comparison: Comparison, gene_set: str) -> Outcome:
     axis = panel_axis(truth, gene_set)
     values = np.full(comparison.pairs.shape, np.nan)
     if len(axis):
-        true = np.vstack([truth.profile[:, axis], truth.control_a[None, axis]])
-        distances, tie = squared_distances(comparison.predicted.mean[:, axis], true)
+        true = np.vstack([truth.profile.take(axis, axis=1), truth.control_a[None, axis]])
+        distances, tie = squared_distances(comparison.predicted.mean.take(axis, axis=1), true)
         gap = distances[:, -1:] - comparison.take(distances[:, :-1])
         values = np.where(np.isnan(gap), np.nan, (gap > tie) + 0.5 * (np.abs(gap) <= tie))
     none = np.zeros(len(truth.ids), dtype=bool)

@@ -16,10 +16,10 @@ _PLAIN = {"minimum": 1, "flat_prediction": False, "flat_truth": False, "one_by_o
 
 
 def _rows(of: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Return a kernel that averages a function of the differences, one truth at a time to bound memory."""
+    """Return a kernel that averages a function of the differences."""
 
     def kernel(delta_p: np.ndarray, delta_t: np.ndarray) -> np.ndarray:
-        return np.stack([of(delta_p - true).mean(axis=1) for true in delta_t], axis=1)
+        return of(delta_p[..., :, None, :] - delta_t[..., None, :, :]).mean(axis=-1)
 
     return kernel
 

@@ -209,7 +209,7 @@ def panel_axis(fold: FoldTruth, gene_set: str) -> np.ndarray:
 
 def _effect_norm(fold: FoldTruth, profile: np.ndarray, reference: np.ndarray, gene_set: str) -> np.ndarray:
     axis = panel_axis(fold, gene_set)
-    return np.sqrt(np.square(profile[:, axis] - reference[axis]).sum(axis=1))[:, None]
+    return np.sqrt(np.square(profile.take(axis, axis=1) - reference[axis]).sum(axis=1))[:, None]
 
 
 def _pathway_delta(fold: FoldTruth, profile: np.ndarray, reference: np.ndarray, gene_set: str) -> np.ndarray:
@@ -238,4 +238,4 @@ def features(
         make = _FEATURES[function]
         return make(fold, fold.profile, fold.control_a, gene_set), make(fold, predicted, fold.control_b, gene_set)
     axis = np.flatnonzero(eligible) if gene_set == "eligible" else np.arange(len(eligible))
-    return fold.profile[:, axis], predicted[:, axis]
+    return fold.profile.take(axis, axis=1), predicted.take(axis, axis=1)

@@ -11,15 +11,15 @@ from vcbench.metrics.pairwise import compare, split_controls
 
 
 def _slope(delta_p: np.ndarray, delta_t: np.ndarray) -> np.ndarray:
-    return delta_p @ delta_t.T / (delta_t**2).sum(axis=1)[None, :]
+    return delta_p @ np.swapaxes(delta_t, -1, -2) / (delta_t**2).sum(axis=-1)[..., None, :]
 
 
 def _sd_ratio(delta_p: np.ndarray, delta_t: np.ndarray) -> np.ndarray:
-    return delta_p.std(axis=1)[:, None] / delta_t.std(axis=1)[None, :]
+    return delta_p.std(axis=-1)[..., :, None] / delta_t.std(axis=-1)[..., None, :]
 
 
 def _norm_ratio(delta_p: np.ndarray, delta_t: np.ndarray) -> np.ndarray:
-    return np.sqrt((delta_p**2).sum(axis=1))[:, None] / np.sqrt((delta_t**2).sum(axis=1))[None, :]
+    return np.sqrt((delta_p**2).sum(axis=-1))[..., :, None] / np.sqrt((delta_t**2).sum(axis=-1))[..., None, :]
 
 
 def lfc_slope(comparison: Comparison, gene_set: str) -> Outcome:

@@ -24,8 +24,8 @@ def scores(delta: np.ndarray, raw: np.ndarray) -> np.ndarray:
 class Ranking:
     """Genes of an axis ranked by the scores of each row, highest first.
 
-    `above` is (K, n) how many genes score more than the gene, `called` how many score at least as much: the ends of its
-    group of ties.
+    `above` is (..., n) how many genes score more than the gene, `called` how many score at least as much: the ends of
+    its group of ties.
     """
 
     above: np.ndarray
@@ -33,23 +33,24 @@ class Ranking:
 
     @property
     def middle(self) -> np.ndarray:
-        """(K, n) mid-ranks, 1 = highest."""
+        """(..., n) mid-ranks, 1 = highest."""
         return (self.above + self.called + 1) / 2
 
 
 def rank(score: np.ndarray) -> Ranking:
-    """Return the ranking of (K, n) scores; rows with NaN have no meaningful ranks."""
-    order = np.argsort(-score, axis=1)  # the order within ties is never looked at
-    ordered = np.take_along_axis(score, order, axis=1)
-    k, n = score.shape
-    change = ordered[:, 1:] != ordered[:, :-1]
-    edge = np.ones((k, 1), dtype=bool)
+    """Return the ranking of (..., n) scores along the last axis; rows with NaN have no meaningful ranks."""
+    order = np.argsort(-score, axis=-1)  # the order within ties is never looked at
+    ordered = np.take_along_axis(score, order, axis=-1)
+    n = score.shape[-1]
+    change = ordered[..., 1:] != ordered[..., :-1]
+    edge = np.ones((*score.shape[:-1], 1), dtype=bool)
     positions = np.arange(n)
-    start = np.maximum.accumulate(np.where(np.hstack([edge, change]), positions, 0), axis=1)
-    stop = np.minimum.accumulate(np.where(np.hstack([change, edge]), positions, n)[:, ::-1], axis=1)[:, ::-1] + 1
-    above, called = np.empty((2, k, n), dtype=np.int64)
-    np.put_along_axis(above, order, start, axis=1)
-    np.put_along_axis(called, order, stop, axis=1)
+    start = np.maximum.accumulate(np.where(np.concatenate([edge, change], axis=-1), positions, 0), axis=-1)
+    stop = np.where(np.concatenate([change, edge], axis=-1), positions, n)[..., ::-1]
+    stop = np.minimum.accumulate(stop, axis=-1)[..., ::-1] + 1
+    above, called = np.empty((2, *score.shape), dtype=np.int64)
+    np.put_along_axis(above, order, start, axis=-1)
+    np.put_along_axis(called, order, stop, axis=-1)
     return Ranking(above, called)
 
 

@@ -105,7 +105,7 @@ def prevalence(truth: FoldTruth, name: str, gene_set: str) -> np.ndarray:
 
 def _score(comparison: Comparison, axis: np.ndarray, sign: int) -> np.ndarray:
     """Return (K, n) |p - c_B|, or signed by `sign`, free of rounding noise."""
-    p = comparison.predicted.mean[:, axis]
+    p = comparison.predicted.mean.take(axis, axis=1)
     change = p - comparison.truth.control_b[axis]
     size = scores(change, p)
     return sign * np.sign(change) * size if sign else size
@@ -232,7 +232,7 @@ def _overlap(comparison: Comparison, gene_set: str, name: str) -> Outcome:
     values = np.full(comparison.pairs.shape, np.nan)
     if len(axis):
         ranks, known = _ranked(comparison, axis, 0)
-        profile = truth.profile[:, axis]
+        profile = truth.profile.take(axis, axis=1)
         true = scores(profile - truth.control_a[axis], profile)
         for row, index in enumerate(genes.index):
             if not n_sig[row] or k[row] >= genes.size[row] or np.isnan(true[row]).any():
@@ -296,14 +296,16 @@ def jaccard_de20(comparison: Comparison, gene_set: str) -> Outcome:
 
 
 def _relative_error(delta_p: np.ndarray, delta_t: np.ndarray) -> np.ndarray:
-    return np.stack([np.abs(delta_p - true).sum(axis=1) / np.abs(true).sum() for true in delta_t], axis=1)
+    differences = np.abs(delta_p[..., :, None, :] - delta_t[..., None, :, :])
+    return differences.sum(axis=-1) / np.abs(delta_t).sum(axis=-1)[..., None, :]
 
 
 def lfc_nmae(comparison: Comparison, gene_set: str) -> Outcome:
     """sum |d_p - d_t| / sum |d_t| over the significant genes, each delta against its own controls; no change = 1."""
     return compare(
-        comparison, gene_set, _relative_error, split_controls, MIN_GENES_LFC, flat_prediction=False, flat_truth=False
-    )
+        comparison, gene_set, _relative_error, split_controls, MIN_GENES_LFC, flat_prediction=False, flat_truth=False,
+        one_by_one=True,
+    )  # fmt: skip
 
 
 def de_lfc_spearman(comparison: Comparison, gene_set: str) -> Outcome:

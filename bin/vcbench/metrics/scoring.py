@@ -254,7 +254,8 @@ def score_combination(
     values: dict[tuple[str, str], list[np.ndarray]] = {}
     for fold in folds:
         comparison = Comparison(fold, predictions[fold.fold], pairs[fold.fold])
-        crossed = None if fold.significant_first is None else replace(comparison, truth=fold.cross_fit)
+        own_lists = fold.significant_first is not None and any(name.endswith(XFIT) for _, name in wanted)
+        crossed = replace(comparison, truth=fold.cross_fit) if own_lists else None
         of_means = None if fold.extras.log_of_mean is None else log_of_mean(comparison)
         for metric, gene_set in wanted:
             if not _by_fold(metric):
@@ -593,7 +594,7 @@ def half_truths(fold: FoldTruth, seed: int) -> tuple[FoldTruth, FoldTruth]:
         other = (n * fold.profile - first * one) / (n - first)
         spread = fold.variance * n
         return tuple(  # type: ignore[return-value]
-            replace(fold, profile=half, weight_profile=half, variance=spread / size)
+            fold.with_profiles(profile=half, weight_profile=half, variance=spread / size)
             for half, size in ((one, first), (other, n - first))
         )
 
