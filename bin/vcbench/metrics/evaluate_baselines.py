@@ -13,6 +13,7 @@ import scipy.sparse as sp
 
 from vcbench.core import catalogue, settings
 from vcbench.core.errors import ModelError
+from vcbench.core.h5ad import CONTROL
 from vcbench.metrics import bundle, contract, profiles, scoring
 from vcbench.metrics.comparison import Predicted
 from vcbench.metrics.evaluate_inputs import Source
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 #: The baselines that are always there: what every table has a column of.
 ALWAYS = ("train_mean", "no_change")
 BATCH = "batch"
+#: More batches than this have too many means to hold: (batches, genes) float64.
+MOST_BATCHES = 500
 #: Columns of the table of perturbations that every user gives; all others are annotations.
 NO_ANNOTATIONS = ("perturbation", "gene", "pos")
 
@@ -99,8 +102,16 @@ def training_data(train: Source, genes: np.ndarray, known: tuple[Perturbation, .
     labels, batches = np.empty((2, len(place)), dtype=object)
     labels[place] = train.labels
     batches[place] = train.reader.obs[BATCH].astype(str) if BATCH in train.reader.obs else ""
-    of_label, of_batch = (np.unique(column.astype(str), return_inverse=True)[1] for column in (labels, batches))
-    groups = np.unique(of_label * (int(of_batch.max()) + 1) + of_batch, return_inverse=True)[1]
+    with_control = np.unique(batches[labels == CONTROL].astype(str))
+    if len(with_control) > MOST_BATCHES:
+        log.warning("%s: %d batches with control cells, more than %d: batches are ignored", train.path,
+                    len(with_control), MOST_BATCHES)  # fmt: skip
+        batches[:], with_control = "", np.array([""])
+    # What the models average: controls of a batch, and cells of a perturbation in batches with and without controls.
+    comparable = np.isin(batches.astype(str), with_control).astype(int).astype(str)
+    parts = np.where(labels == CONTROL, batches, comparable).astype(str)
+    of_label, of_part = (np.unique(column.astype(str), return_inverse=True)[1] for column in (labels, parts))
+    groups = np.unique(of_label * (int(of_part.max()) + 1) + of_part, return_inverse=True)[1]
     cells = TrainingCells(StoredCells((train.reader,), genes, (place,)), groups)
     # No model that needs no encoder looks at raw counts; the user's files have none.
     return TrainingData(cells, labels, batches, tuple(genes), known, (), None, None)  # type: ignore[arg-type]

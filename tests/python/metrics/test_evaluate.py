@@ -489,7 +489,8 @@ def several(parts, files):
     labels[labels == TRAIN[0]] = TEST[0].replace("V", "D")  # the residue of the first test variant
     keep = ~((labels == TRAIN[1]) & (np.arange(len(x)) % 2 == 0))
     x, labels = x[keep], labels[keep]
-    batch = np.where(np.random.default_rng(1).random(len(x)) < 0.4, "one", "two")
+    batch = np.where(np.random.default_rng(1).random(len(x)) < 0.4, "one", "two").astype(object)
+    batch[(labels == TRAIN[2]) & (np.arange(len(x)) % 3 == 0)] = "no control"
     obs = pd.DataFrame({"perturbation": labels, "batch": batch}, index=[f"train{i:05d}" for i in range(len(x))])
     ad.AnnData(sp.csr_matrix(x), obs=obs, var=pd.DataFrame(index=GENES)).write_h5ad(folder / "train.h5ad")
     worse = parts["predictions"][0] + np.random.default_rng(0).normal(0, 0.3, G).astype(np.float32)
@@ -535,16 +536,17 @@ def test_baselines_by_hand(several, parts):
     t = {name: x[labels == name].mean(0) for name in names}
     mean = np.mean(list(t.values()), axis=0)
 
-    def own_control(name):
-        of = batch[labels == name]
-        return sum((of == b).mean() * x[(labels == "control") & (batch == b)].mean(0) for b in ("one", "two"))
+    def change(name):
+        used = (labels == name) & (batch != "no control")
+        own = sum((batch[used] == b).mean() * x[(labels == "control") & (batch == b)].mean(0) for b in ("one", "two"))
+        return x[used].mean(0) - own
 
     expected = {
         "no_change": dict.fromkeys(TEST, control),
         "train_mean": dict.fromkeys(TEST, mean),
         "train_mean_cellw": {name: x[labels != "control"].mean(0) for name in TEST},
         "ce_mean": {name: np.mean([*t.values(), control], axis=0) for name in TEST},
-        "train_mean_delta": {n: control + np.mean([t[m] - own_control(m) for m in names], axis=0) for n in TEST},
+        "train_mean_delta": dict.fromkeys(TEST, control + np.mean([change(name) for name in names], axis=0)),
         "position_mean": {name: t[TEST[0].replace("V", "D")] if name == TEST[0] else mean for name in TEST},
     }
     detected = [(x[keep] > 0).mean(0) >= 0.05 for keep in (labels == "control", labels != "control")]
@@ -565,6 +567,14 @@ def test_baselines_by_hand(several, parts):
     assert set(record["baselines"]) == {*expected, "sparse_mean", "sample_gene_random"}
     board = pd.read_csv(out / "leaderboard.tsv", sep="\t")
     assert set(board.model) == {"mine", "worse", *record["baselines"]}
+
+
+def test_too_many_batches_are_ignored(several, tmp_path, monkeypatch, caplog):
+    folder = several[0]
+    monkeypatch.setattr("vcbench.metrics.evaluate_baselines.MOST_BATCHES", 1)
+    out = run_several(folder, tmp_path / "out", folder / "worse.h5ad")
+    assert "2 batches with control cells, more than 1: batches are ignored" in caplog.text
+    assert "train_mean_delta" in json.loads((out / "evaluation.json").read_text())["baselines_left_out"]
 
 
 def test_baselines_that_say_nothing_else_are_left_out(base):
