@@ -19,10 +19,12 @@ PROFILES = {
     name: m for name, m in METRICS.items() if m.level != "term" and name not in OF_CELLS | OF_DOUBLES
 }  # fmt: skip
 #: Labels also need significance; sampling noise is subtracted; weights come from other cells than the profile; lists
-#: are ordered by fold changes, which in this toy are other numbers than the deltas; spreads of errors have no optimum.
+#: are ordered by fold changes, which in this toy are other numbers than the deltas; spreads of errors have no optimum;
+#: measured profiles of two classes may overlap.
 NOT_PERFECT = {
     "ap_de", "ap_de_lift", "ap_de_grid", "ap_signed_up", "ap_signed_down", "auroc_de", "bench_compat_auprc",
     "nmse_ctrl", "r2w_delta", "r2w_delta_ctrl", "wmse", "jaccard_de20", "sigma_err_sd", "dir_zero",
+    "phenotype_auc",
 }  # fmt: skip
 
 
@@ -146,7 +148,8 @@ def reordered(fold, p, order):
         test_row=np.where(extras.doubles.test_row >= 0, back[extras.doubles.test_row], -1),
     )  # fmt: skip
     extras = replace(
-        extras, doubles=doubles, cells=replace(extras.cells, owner=back[extras.cells.owner]),
+        extras, doubles=doubles, classes=replace(extras.classes, damaging=extras.classes.damaging[:, order]),
+        cells=replace(extras.cells, owner=back[extras.cells.owner]),
         spread=replace(extras.spread, **{n: rows(getattr(extras.spread, n)) for n in ("lowest", "highest", "sd")}),
         vcc=replace(extras.vcc, listed=rows(extras.vcc.listed), baseline=rows(extras.vcc.baseline)),
         log_of_mean=replace(extras.log_of_mean, profile=rows(extras.log_of_mean.profile)),
