@@ -193,3 +193,14 @@ def test_rows_of_the_test_mean_are_an_evaluators_and_their_scores_those_of_that_
     assert np.mean(accuracy) == pytest.approx(0.5)  # one profile for all tells none from another
     assert contract.is_evaluator(contract.CE2_CONTEXT_MEAN)
     assert contract.CE2_CONTEXT_MEAN in evaluators.RESERVED and contract.CE2_CONTEXT_MEAN not in MODELS
+
+
+def test_a_mean_of_halves_has_the_status_of_those_with_a_value():
+    def row(value, status):
+        return ("d", "s", 1, "duplicate", "none", "none", 0, "V1", "de_recall", "expr_nt", value, 5, 30, 30, status)
+
+    both = scoring.averaged([(*row(np.nan, "no_de"), 1, 1), (*row(0.5, "ok"), 1, 1), (*row(0.7, "ok"), 1, 1)])
+    assert both[10] == pytest.approx(0.6) and both[14] == contract.OK
+    none = scoring.averaged([(*row(np.nan, "no_de"), 1, 1)] * 2)
+    assert np.isnan(none[10]) and none[14] == "no_de"
+    assert scoring.averaged([(*row(np.nan, "missing_pred"), 1, 1)])[14] == "few_cells"  # halves too small to be made
