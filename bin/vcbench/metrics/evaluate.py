@@ -167,7 +167,7 @@ def main(argv: Sequence[str]) -> None:
     }
     total = evaluate_inputs.target_sum(of_train, options.target_sum)
     listed = None if options.perturbations is None else truth_cli.read_targets(options.perturbations)
-    targets = evaluate_inputs.target_genes(test, listed)
+    targets = evaluate_inputs.target_genes(test, listed, genes)
     hashes = {option: sha256_file(path) for option, path in files.items()}
     evaluate_inputs.check_identical(hashes)
     facts = {"dataset": DATASET, "split": SPLIT, "inputs": {option[2:]: value for option, value in hashes.items()}}

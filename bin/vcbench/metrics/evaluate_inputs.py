@@ -149,7 +149,7 @@ def scan(source: Source, genes: Sequence[str], measured: bool, with_totals: bool
     if columns is not None:
         counted = np.bincount(columns, minlength=source.reader.n_genes).astype(np.float64)
     controls: dict[str, tuple[int, float, float]] = {}
-    n_empty, whole = 0, True
+    n_empty, whole, lowest, highest = 0, True, np.inf, -np.inf
     for start, block in source.reader.blocks():
         stop = start + block.shape[0]
         if not np.isfinite(block.data).all():
@@ -164,6 +164,8 @@ def scan(source: Source, genes: Sequence[str], measured: bool, with_totals: bool
                              expected="natural log1p of scaled counts", hint="are these raw counts?")  # fmt: skip
         n_empty += int((np.diff(block.indptr) == 0).sum())
         whole = whole and not (block.data % 1).any()
+        full = block.nnz == block.shape[0] * block.shape[1]
+        lowest, highest = min(lowest, block.data.min(initial=np.inf) if full else low), max(highest, high)
         held = np.flatnonzero(source.labels[start:stop] == CONTROL) if measured else []
         if len(held):
             part = block[held].astype(np.float64)
@@ -178,7 +180,8 @@ def scan(source: Source, genes: Sequence[str], measured: bool, with_totals: bool
             totals[start:stop] = np.asarray(linear.sum(axis=1)).ravel()
             if columns is not None:
                 common[start:stop] = linear @ counted
-    _check_content(source, n_empty, whole, measured)
+    # A prediction may be one number everywhere, which metrics then say.
+    _check_content(source, n_empty, whole and (measured or highest > lowest), measured)
     return Scan(totals, common, controls)
 
 
@@ -188,7 +191,7 @@ def _check_content(source: Source, n_empty: int, whole: bool, measured: bool) ->
     Logarithms of scaled counts are not all whole; few counts of shallow cells are too small to be told by their size.
     """
     where, n = f"{source.path}, X", source.reader.n_rows
-    if n_empty == n or (measured and n_empty > n / 2):
+    if measured and n_empty > n / 2:
         raise InputError("rows without any value", where=where, found=f"{n_empty} of {n} rows are all 0",
                          expected="natural log1p of scaled counts")  # fmt: skip
     if whole:
@@ -362,16 +365,30 @@ def known_genes(source: Source, table: Mapping[str, Sequence[str]] | None) -> di
         return {name: tuple(genes) for name, genes in table.items()}
     obs = source.reader.obs
     if "gene" in obs:
-        pairs = dict(zip(source.labels.tolist(), obs["gene"].astype(str), strict=True))
-        return {
-            name: tuple(gene for gene in text.split(";") if gene) for name, text in pairs.items() if name != CONTROL
-        }
+        column = obs["gene"].astype(object).where(obs["gene"].notna(), "").astype(str)
+        text_of: dict[str, str] = {}
+        for name, text in sorted(set(zip(source.labels.tolist(), column, strict=True)) - {(CONTROL, "")}):
+            if text_of.setdefault(name, text) != text and name != CONTROL:
+                raise InputError(f"different genes of {name}", where=f"{source.path}, obs['gene']",
+                                 found=f"{text_of[name]!r} and {text!r}", expected="one for all its cells")  # fmt: skip
+        found = {name: tuple(gene for gene in text.split(";") if gene) for name, text in text_of.items()}
+        return {name: genes for name, genes in found.items() if genes and name != CONTROL}
     return {name: (name.split("~")[0],) for name in source.ids if "~" in name}
 
 
-def target_genes(test: Source, table: Mapping[str, Sequence[str]] | None) -> dict[str, tuple[str, ...]]:
-    """Return :func:`known_genes` of the test perturbations; those without any are said in the log."""
+def target_genes(
+    test: Source, table: Mapping[str, Sequence[str]] | None, genes: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """Return :func:`known_genes` of the test perturbations; those without any, or with none of `genes`, are said in the
+    log.
+    """
     found = known_genes(test, table)
+    axis = set(genes)
+    off = sorted({gene for name in test.ids for gene in found.get(name, ())} - axis)
+    if off:
+        log.warning(
+            "%d perturbed genes are not among the %d genes of the files (first %s)", len(off), len(axis), off[0]
+        )
     unknown = [name for name in test.ids if name not in found]
     if unknown and table is None:
         log.warning(

@@ -379,9 +379,6 @@ WRONG = {
     "nothing measured": (
         "train", lambda x, labels, names, genes, parts: x.__setitem__(slice(None), 0), "300 of 300 rows are all 0",
     ),
-    "nothing predicted": (
-        "predictions", lambda x, labels, names, genes, parts: x.__setitem__(slice(None), 0), "rows without any value",
-    ),
     "half of the cells empty": (
         "train", lambda x, labels, names, genes, parts: x.__setitem__(slice(151), 0), "151 of 300 rows are all 0",
     ),
@@ -727,3 +724,43 @@ def test_what_is_doubtful_is_said_in_the_log(parts, files, tmp_path, caplog):
             run(files, tmp_path / "no", **given)
     with pytest.raises(InputError, match="--out: not a folder"):
         run(files, tmp_path / "file")
+
+
+def test_a_constant_prediction_has_no_value_and_is_no_error(parts, files, tmp_path, caplog):
+    x, labels = parts["predictions"]
+    for number, told in ((0, "400 of 400 rows are all 0"), (3, "predicted totals are")):
+        save(tmp_path / "same.h5ad", np.full_like(x, number), labels, [f"p{i}" for i in range(len(x))])
+        out = run(files, tmp_path / str(number), predictions=tmp_path / "same.h5ad")
+        assert told in caplog.text
+        row = summary(out).loc["pearson", "de20_nt"]
+        assert (row.n, "const_pred:" in row.status) == (0, True)
+
+
+def with_genes(parts, path, genes) -> Path:
+    x, labels = parts["truth"]
+    obs = pd.DataFrame({"perturbation": labels, "gene": genes}, index=[f"truth{i:05d}" for i in range(len(x))])
+    ad.AnnData(sp.csr_matrix(x), obs=obs, var=pd.DataFrame(index=GENES)).write_h5ad(path)
+    return path
+
+
+def test_column_of_genes(parts, files, base, tmp_path, caplog):
+    labels = parts["truth"][1]
+    path = tmp_path / "truth.h5ad"
+    same = with_genes(parts, path, pd.Categorical(np.where(labels == "control", None, "TP53")))
+    pd.testing.assert_series_equal(
+        summary(run(files, tmp_path / "out", truth=same)).value, summary(base).loc[lambda t: t.index.isin(
+            summary(tmp_path / "out").index)].value,
+    )  # fmt: skip
+    assert "not among" not in caplog.text
+    run(
+        files,
+        tmp_path / "some",
+        truth=with_genes(parts, path, pd.Categorical(np.where(labels == TEST[0], "p53", None))),
+    )
+    assert "1 perturbed genes are not among the 90 genes of the files (first p53)" in caplog.text
+    assert f"no target gene known for 9 perturbations (first {TEST[1]})" in caplog.text
+    two = np.where(np.arange(len(labels)) % 2, "TP53", "gene001")
+    with pytest.raises(
+        InputError, match=r"different genes of TP53~A100V.*found 'TP53' and 'gene001'|'gene001' and 'TP53'"
+    ):
+        run(files, tmp_path / "no", truth=with_genes(parts, path, two))
