@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vcbench.core import catalogue, cli
+from vcbench.core import catalogue, cli, known_columns
 from vcbench.core.errors import InputError
 from vcbench.core.h5ad import SCHEMA_VERSION
 from vcbench.core.hashing import sha256_file
@@ -24,6 +24,7 @@ from vcbench.metrics import (
     evaluate_baselines,
     evaluate_inputs,
     evaluate_tables,
+    extras,
     gmt,
     predictions,
     registry,
@@ -63,6 +64,7 @@ evaluation.json (files, genes, what is missing). docs/evaluate.md explains them.
 def build_truth(
     test: Source, train: Source, genes: Sequence[str], targets: Mapping[str, Sequence[str]], facts: dict[str, Any],
     options: Any, target_sum: float, list_name: str, groups: Sequence[str] = (),
+    classes: Mapping[str, Mapping[str, bool]] | None = None,
 ) -> truth.Truths:  # fmt: skip
     """Return the truth of one fold: control half A is the truth file's, half B the training file's."""
     gene_sets, fixed = gmt.choose(options.gene_sets, options.fixed_sets)
@@ -78,7 +80,7 @@ def build_truth(
         stored = {name: test.reader.uns(name) for name in compat.UNS_KEYS}
         lists = compat.stored_lists({name: of for name, of in stored.items() if of is not None}, str(test.path))
     return truth.build(cells, [truth.Roles(FOLD, train.ids, test.ids)], targets, facts, options.seed, list_name,
-                       gene_sets, fixed, lists, groups)  # fmt: skip
+                       gene_sets, fixed, lists, groups, classes)  # fmt: skip
 
 
 def parse(argv: Sequence[str]) -> Any:
@@ -107,6 +109,10 @@ def parse(argv: Sequence[str]) -> Any:
         help="columns perturbation, gene (target genes) and, for the clusters of intervals and tests, pos",
     )  # fmt: skip
     parser.add_argument(
+        "--known-function", default="", metavar="LIST",
+        help=f"classes in --perturbations for phenotype_auc (with --metrics extended): {known_columns.EXPECTED}",
+    )  # fmt: skip
+    parser.add_argument(
         "--target-sum", type=cli.at_least(0, float), default=0, help="counts per cell before log1p; 0 = estimate"
     )
     parser.add_argument(
@@ -123,12 +129,25 @@ def parse(argv: Sequence[str]) -> Any:
     )  # fmt: skip
     parser.add_argument("--assets", type=Path, default=catalogue.ASSETS, help="folder of metrics.yml")
     options = parser.parse_args(argv)
-    if options.bench_compat_de_list and registry.BENCH_COMPAT not in registry.requested(
-        options.metrics, options.bench_compat
-    ):
+    wanted = registry.requested(options.metrics, options.bench_compat)
+    if options.bench_compat_de_list and registry.BENCH_COMPAT not in wanted:
         raise InputError("has no effect without --bench-compat", where="--bench-compat-de-list",
                          found=options.bench_compat_de_list)  # fmt: skip
+    if options.known_function and (options.perturbations is None or extras.EXTENDED not in wanted):
+        raise InputError("has no effect without --perturbations and --metrics extended", where="--known-function",
+                         found=options.known_function)  # fmt: skip
     return options
+
+
+def read_classes(options: Any) -> dict[str, dict[str, bool]]:
+    """Return the classes of --known-function; :class:`InputError` for an item that gives none."""
+    found = truth_cli.read_classes(options.perturbations, options.known_function) if options.known_function else {}
+    for item in known_columns.parse(options.known_function):
+        if item.text not in found:
+            raise InputError("gives no classes", where="--known-function", found=item.text,
+                             expected="a column of --perturbations with known classes, or a cut of numbers",
+                             hint="COLUMN=class|class names the damaging ones")  # fmt: skip
+    return found
 
 
 def main(argv: Sequence[str]) -> None:
@@ -149,6 +168,7 @@ def main(argv: Sequence[str]) -> None:
     evaluate_inputs.check_labels(test, train)
     evaluate_inputs.check_sizes(test, train)
     table = evaluate_inputs.read_table(options.perturbations, test) if options.perturbations else None
+    classes = read_classes(options)
     genes = evaluate_inputs.common_genes((test, train, *own))
     missing, extra = {}, {}
     for name, source in models.items():
@@ -172,7 +192,7 @@ def main(argv: Sequence[str]) -> None:
     evaluate_inputs.check_identical(hashes)
     facts = {"dataset": DATASET, "split": SPLIT, "inputs": {option[2:]: value for option, value in hashes.items()}}
 
-    measured = build_truth(test, train, genes, targets, facts, options, total, list_name, wanted)
+    measured = build_truth(test, train, genes, targets, facts, options, total, list_name, wanted, classes)
     built, de_rows = measured.test, measured.de_rows
     fold = built.fold(FOLD)
     known = evaluate_baselines.perturbations(

@@ -273,19 +273,20 @@ def test_aggregate_has_every_group(screen, scores, tmp_path):
     )
 
 
-def test_evaluate_alone_has_every_group(screen, scores, tmp_path):
+def test_evaluate_alone_has_every_group(screen, truth, scores, tmp_path):
     """vcb_evaluate.py on cells of one fold: the values of SCORE, and what needs cells for nobody else."""
     folder, data, _, _ = screen
     test = data.obs["perturbation"].isin(TEST[1]) | (data.obs["control_half"] == "A")
     train = (data.obs["control_half"] == "B") | ~(data.obs["perturbation"].isin([*TEST[1], "control"]))
     for name, part in (("truth", test), ("train", train)):
         data[part.to_numpy()].copy().write_h5ad(tmp_path / f"{name}.h5ad")
-    write_tsv(tmp_path / "p.tsv", read_tsv(folder / "perturbations.tsv", ("perturbation",)), ("perturbation", "gene"))
-    predictions = next(folder.glob("screen.gene.f1.emits*"))
+    write_tsv(tmp_path / "p.tsv", read_tsv(folder / "perturbations.tsv", ("perturbation",)),
+              ("perturbation", "gene", "clinvar", "score"))  # fmt: skip
+    predictions_of_1 = next(folder.glob("screen.gene.f1.emits*"))
     evaluate.main([
         "--truth", str(tmp_path / "truth.h5ad"), "--train", str(tmp_path / "train.h5ad"), "--predictions",
-        str(predictions), "--perturbations", str(tmp_path / "p.tsv"), "--metrics", *GROUPS, "--target-sum", "400",
-        "--bootstrap", "100", "--out", str(tmp_path / "out"),
+        str(predictions_of_1), "--perturbations", str(tmp_path / "p.tsv"), "--metrics", *GROUPS, "--target-sum", "400",
+        "--bootstrap", "100", "--out", str(tmp_path / "out"), "--known-function", "clinvar",
     ])  # fmt: skip
     rows = {(row["metric"], row["gene_set"]): row for row in read_tsv(tmp_path / "out" / "summary.tsv")}
     mine = scores[(scores.model == "emits") & (scores.fold == 1)]
@@ -294,7 +295,30 @@ def test_evaluate_alone_has_every_group(screen, scores, tmp_path):
                              ("gi_c1", "top1000ctrl"), ("var_ratio", "expr"), ("ediff", "hvg")):  # fmt: skip
         found = mine[(mine.metric == metric) & (mine.gene_set == gene_set)].value
         assert float(rows[metric, gene_set]["value"]) == pytest.approx(found.mean(), rel=1e-6), metric
+    # one damaging, two harmless in fold 1: the terms of the pairs of that fold alone
+    same = scoring.Rows("screen", "gene", "emits")
+    made = predictions.read(predictions_of_1, truth.genes)
+    scoring.score_combination(replace(truth, folds=truth.folds[:1]), {
+        1: scoring.align(truth.folds[0], made.ids, made.mean, made.variance, made.n_cells)
+    }, {name: METRICS[name] for name in ("phenotype_auc", "phenotype_auc_term")}, same, 0, nulls=False)  # fmt: skip
+    (wanted,) = [row[10] for row in same.rows if not row[7]]
+    assert float(rows["phenotype_auc", "phenotype@clinvar"]["value"]) == pytest.approx(wanted)
+    assert float(rows["phenotype_auc", "phenotype@clinvar"]["train_mean"]) == 0.5
     assert rows["ediff", "hvg"]["train_mean"] == "" and rows["ediff", "hvg"]["no_change"] == ""
+
+
+@pytest.mark.parametrize(("item", "more", "message"), [
+    ("clinvar", [], "no effect without --perturbations and --metrics extended"),
+    ("score", ["--metrics", "extended"], "--known-function: gives no classes"),
+    ("clinvr", ["--metrics", "extended"], "--known-function: gives no classes"),
+])  # fmt: skip
+def test_evaluate_refuses_classes_that_are_none(screen, item, more, message):
+    folder = screen[0]
+    table = ["--perturbations", str(folder / "perturbations.tsv")] if more else []
+    with pytest.raises(InputError, match=message):
+        evaluate.read_classes(evaluate.parse([
+            "--truth", "t", "--train", "t", "--predictions", "p", "--out", "o", *table, "--known-function", item, *more
+        ]))  # fmt: skip
 
 
 def test_groups_must_be_in_the_truth(screen, truth_files, tmp_path):
