@@ -2,7 +2,8 @@
 """Time and memory of vcb_evaluate.py, beside scanpy's rank_genes_groups and cell-eval on the same files.
 
 Writes simulated files (log1p CSR, block by block), runs each tool on them in a process of its own and prints one line
-per tool: wall and CPU seconds, peak resident memory, imports and reading included. One thread each.
+per tool: wall and CPU seconds, peak resident memory, imports and reading included, and the CPU seconds of the
+computation alone, from cells in memory (empty for vcb, which reads as it computes). One thread each.
 
     .venv/bin/python benchmarks/evaluate.py --folder F --cells 20000 --genes 3000 --perturbations 50
     .venv/bin/python benchmarks/evaluate.py --folder F --cells 500000 --genes 20000 --perturbations 300 --tools vcb
@@ -10,6 +11,8 @@ per tool: wall and CPU seconds, peak resident memory, imports and reading includ
     .venv/bin/python benchmarks/evaluate.py --folder F ... --tools vcb,scanpy,cell_eval --external-python E/bin/python
 
   vcb        truth DE, all default metrics with nulls and ceiling, baselines, intervals and tests: vcb_evaluate.py
+  engine     truth DE alone, our rank-sum engine
+  unit       truth with its DE, and all default metrics of the predictions with their nulls: the functions of vcb
   scanpy     truth DE alone, the usual loop: perturbed and control cells of one perturbation, Wilcoxon, tie correction
   scanpy_one truth DE alone, one call for all perturbations
   cell_eval  its default ("full") metrics, which include DE of truth and prediction
@@ -33,7 +36,9 @@ TARGET = 10_000.0
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
 #: What each tool imports: done once before measuring, so that nobody is charged for compiling Python.
 IMPORTS = {
-    "vcb": "import anndata, illico, pyarrow.parquet, scipy.stats",
+    "vcb": "import anndata, pyarrow.parquet, scipy.stats",
+    "engine": "import anndata",
+    "unit": "import anndata",
     "scanpy": "import scanpy",
     "scanpy_one": "import scanpy",
     "cell_eval": "import cell_eval",
@@ -141,13 +146,54 @@ def mean_row(block):
     return sp.csr_matrix(np.asarray(block.mean(axis=0), dtype=np.float32))
 
 
+OURS = """
+import sys, time
+from pathlib import Path
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+from vcbench.metrics import de, evaluate_inputs, profiles, registry, scoring, truth
+from vcbench.metrics.stored_cells import StoredCells, in_order_of_names
+
+def opened(*names):  # cells in memory, their labels, and which file each is of
+    sources = [evaluate_inputs.open_source(Path(sys.argv[2]) / f"{name}.h5ad", f"--{name}") for name in names]
+    place = in_order_of_names([source.reader for source in sources], names)
+    genes = np.array(list(sources[0].reader.var_names), dtype=object)
+    stored = StoredCells(tuple(source.reader for source in sources), genes, place)
+    labels, half = np.empty((2, stored.shape[0]), dtype=object)
+    for source, at, letter in zip(sources, place, "AB"):
+        labels[at], half[at] = source.labels, letter
+    return sources, truth.Cells(stored.take(np.arange(stored.shape[0])), labels, half, genes, 1e4)
+
+import scipy.spatial  # what metrics import when they are first needed
+metrics = registry.chosen(registry.load(), ())
+if sys.argv[3] == "engine":
+    (source,), cells = opened("truth")
+    start = time.process_time()
+    codes = profiles.codes(cells.labels, source.ids)  # -1, the reference, for controls
+    de.rank_sum(cells.expression, codes, len(source.ids))
+else:
+    (test, train), cells = opened("truth", "train")
+    (source,), predicted = opened("predictions")
+    start = time.process_time()
+    targets = {name: (name.split("~")[0],) for name in test.ids}
+    facts = {"dataset": "evaluation", "split": "given"}
+    built = truth.build(cells, [truth.Roles(1, train.ids, test.ids)], targets, facts, 0).test
+    owner = profiles.codes(predicted.labels, source.ids)
+    (found,) = profiles.collect(predicted.expression, [profiles.Wanted(owner, len(source.ids))])
+    fold, rows = built.folds[0], scoring.Rows("evaluation", "given", "predictions")
+    aligned = scoring.align(fold, source.ids, found.mean, found.variance_of_mean, found.n.astype(int))
+    scoring.score_combination(built, {1: aligned}, metrics, rows, 0)
+print("cpu_in_memory", time.process_time() - start)
+"""
+
 SCANPY = """
-import sys, warnings, anndata as ad, scanpy as sc
+import sys, time, warnings, anndata as ad, scanpy as sc
 warnings.simplefilter("ignore")
 path, loop = sys.argv[1], sys.argv[2] == "loop"
 data = ad.read_h5ad(path)
 names = [name for name in data.obs["perturbation"].cat.categories if name != "control"]
 call = dict(groupby="perturbation", reference="control", method="wilcoxon", tie_correct=True)
+start = time.process_time()
 if loop:
     for name in names:
         part = data[data.obs["perturbation"].isin([name, "control"])].copy()
@@ -157,17 +203,20 @@ else:
     sc.tl.rank_genes_groups(data, groups=names, **call)
     for name in names:
         sc.get.rank_genes_groups_df(data, name)
+print("cpu_in_memory", time.process_time() - start)
 """
 
 CELL_EVAL = """
-import sys, tempfile, warnings, anndata as ad
+import sys, tempfile, time, warnings, anndata as ad
 warnings.simplefilter("ignore")
 from cell_eval import MetricsEvaluator
 real, predicted = ad.read_h5ad(sys.argv[1]), ad.read_h5ad(sys.argv[2])
+start = time.process_time()
 predicted = ad.concat([predicted, real[real.obs["perturbation"] == "control"]])
 with tempfile.TemporaryDirectory() as folder:
     MetricsEvaluator(adata_pred=predicted, adata_real=real, control_pert="control", pert_col="perturbation",
                      outdir=folder, num_threads=1).compute(profile="full", write_csv=False)
+print("cpu_in_memory", time.process_time() - start)
 """
 
 
@@ -176,6 +225,8 @@ def command(tool, options):
     if tool == "vcb":
         return [sys.executable, str(ROOT / "bin/vcb_evaluate.py"), "--out", str(folder / "out"),
                 *(f"--{name}={folder / f'{name}.h5ad'}" for name in ("truth", "train", "predictions"))]  # fmt: skip
+    if tool in ("engine", "unit"):
+        return [sys.executable, "-c", OURS, str(ROOT / "bin"), str(folder), tool]
     if tool in ("scanpy", "scanpy_one"):
         return [sys.executable, "-c", SCANPY, str(folder / "truth.h5ad"), "loop" if tool == "scanpy" else "one"]
     if tool == "cell_eval":
@@ -208,7 +259,7 @@ def main():
     parser.add_argument("--perturbations", type=int, default=50)
     parser.add_argument("--density", type=float, default=0.1, help="share of values that are not zero")
     parser.add_argument("--predicted", choices=("cells", "profiles"), default="cells")
-    parser.add_argument("--tools", default="vcb,scanpy")
+    parser.add_argument("--tools", default="vcb,unit,engine,scanpy")
     parser.add_argument("--external-python", default="", help="Python with cell-eval")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--reuse", action="store_true", help="take the files that are in the folder")
@@ -217,12 +268,14 @@ def main():
     if not options.reuse:
         make(options)
     size = sum((options.folder / f"{name}.h5ad").stat().st_size for name in ("truth", "train", "predictions"))
-    print("tool\tcells\tgenes\tperturbations\tfiles_MB\twall_s\tcpu_s\tpeak_MB", flush=True)
+    print("tool\tcells\tgenes\tperturbations\tfiles_MB\twall_s\tcpu_s\tpeak_MB\tcpu_in_memory_s", flush=True)
     for tool in filter(None, options.tools.split(",")):
         measure([*command(tool, options)[:1], "-c", IMPORTS[tool]], options.folder / f"{tool}.log")
-        wall, cpu, peak = measure(command(tool, options), options.folder / f"{tool}.log")
+        log = options.folder / f"{tool}.log"
+        wall, cpu, peak = measure(command(tool, options), log)
+        inside = [line.split()[1] for line in log.read_text().splitlines() if line.startswith("cpu_in_memory ")]
         print(f"{tool}\t{options.cells}\t{options.genes}\t{options.perturbations}\t{size / 1e6:.0f}\t{wall:.1f}\t"
-              f"{cpu:.1f}\t{peak:.0f}", flush=True)  # fmt: skip
+              f"{cpu:.1f}\t{peak:.0f}\t{''.join(f'{float(found):.2f}' for found in inside)}", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -238,7 +238,9 @@ def _overlap(comparison: Comparison, gene_set: str, name: str) -> Outcome:
             if not n_sig[row] or k[row] >= genes.size[row] or np.isnan(true[row]).any():
                 continue
             at = np.searchsorted(axis, index)
-            removed = np.setdiff1d(np.arange(len(axis)), at) if len(at) < len(axis) else at[:0]
+            inside = np.zeros(len(axis), dtype=bool)
+            inside[at] = True
+            removed = np.flatnonzero(~inside)
             at, share = _top(true[row, at], at, k[row])
             for pair in np.argwhere((comparison.pairs == row) & known[:, None]):
                 called, above = (part[pair[0]] for part in (ranks.called, ranks.above))
