@@ -182,7 +182,7 @@ def main(argv: Sequence[str]) -> None:
                          hint="scores need disjoint control cells: put one half into each file")  # fmt: skip
     evaluate_inputs.check_controls(of_test, of_train)
     ratio = {
-        name: evaluate_inputs.check_scale(evaluate_inputs.scan(source, genes, measured=False), of_train, source.path)
+        name: evaluate_inputs.check_scale(evaluate_inputs.scan(source, genes, measured=False), of_train, source)
         for name, source in models.items()
     }
     total = evaluate_inputs.target_sum(of_train, options.target_sum)

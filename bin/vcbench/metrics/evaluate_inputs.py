@@ -127,12 +127,14 @@ def open_source(path: Path, option: str) -> Source:
 class Scan:
     """What one pass over a file showed: `totals` and `common_totals` (rows,) sums of linear values on all genes of the
     file and on the common ones, and per control row its name and fingerprint (detected genes, sum, sum of squares on
-    the common genes).
+    the common genes). `total_of_mean` is the sum of linear values of the mean log1p profile on the common genes, which
+    is less than the totals of the rows it is the mean of: the more so, the shallower they are.
     """
 
     totals: np.ndarray
     common_totals: np.ndarray
     controls: dict[str, tuple[int, float, float]]
+    total_of_mean: float
 
 
 def scan(source: Source, genes: Sequence[str], measured: bool, with_totals: bool = True) -> Scan:
@@ -149,6 +151,7 @@ def scan(source: Source, genes: Sequence[str], measured: bool, with_totals: bool
     if columns is not None:
         counted = np.bincount(columns, minlength=source.reader.n_genes).astype(np.float64)
     controls: dict[str, tuple[int, float, float]] = {}
+    summed = np.zeros(source.reader.n_genes)
     n_empty, whole, lowest, highest = 0, True, np.inf, -np.inf
     for start, block in source.reader.blocks():
         stop = start + block.shape[0]
@@ -175,6 +178,7 @@ def scan(source: Source, genes: Sequence[str], measured: bool, with_totals: bool
             for row, n, total, square in zip(held, np.diff(part.indptr), sums, squares, strict=True):
                 controls[str(names[start + row])] = (int(n), round(float(total), 6), round(float(square), 6))
         if with_totals:
+            summed += np.bincount(block.indices, weights=block.data, minlength=len(summed))
             linear = block.astype(np.float64)
             linear.data = np.expm1(linear.data)
             totals[start:stop] = np.asarray(linear.sum(axis=1)).ravel()
@@ -182,7 +186,8 @@ def scan(source: Source, genes: Sequence[str], measured: bool, with_totals: bool
                 common[start:stop] = linear @ counted
     # A prediction may be one number everywhere, which metrics then say.
     _check_content(source, n_empty, whole and (measured or highest > lowest), measured)
-    return Scan(totals, common, controls)
+    total_of_mean = float(counted @ np.expm1(summed / source.reader.n_rows))
+    return Scan(totals, common, controls, total_of_mean)
 
 
 def _check_content(source: Source, n_empty: int, whole: bool, measured: bool) -> None:
@@ -346,13 +351,17 @@ def check_controls(test: Scan, train: Scan) -> None:
                     "log1p of counts scaled to the same total?", *middle)  # fmt: skip
 
 
-def check_scale(predicted: Scan, train: Scan, path: Path) -> float:
-    """Return the median predicted total as a multiple of the measured one; a doubtful one is said in the log."""
-    measured = float(np.median(train.common_totals))
+def check_scale(predicted: Scan, train: Scan, source: Source) -> float:
+    """Return the median predicted total as a multiple of the measured one; a doubtful one is said in the log.
+
+    Predicted cells are held against cells, profiles (one row per perturbation) against the mean profile of all cells.
+    """
+    cells = len(source.ids) < len(source.labels) - source.n_control
+    measured = float(np.median(train.common_totals)) if cells else train.total_of_mean
     ratio = float(np.median(predicted.common_totals)) / measured if measured else np.nan
     if not SCALE_RATIOS[0] <= ratio <= SCALE_RATIOS[1]:
         log.warning("%s: predicted totals are %.3g times those of the training cells: is X natural log1p of counts "
-                    "scaled as theirs?", path, ratio)  # fmt: skip
+                    "scaled as theirs?", source.path, ratio)  # fmt: skip
     return ratio
 
 

@@ -764,3 +764,24 @@ def test_column_of_genes(parts, files, base, tmp_path, caplog):
         InputError, match=r"different genes of TP53~A100V.*found 'TP53' and 'gene001'|'gene001' and 'TP53'"
     ):
         run(files, tmp_path / "no", truth=with_genes(parts, path, two))
+
+
+def test_profiles_of_shallow_cells_are_on_the_scale_of_mean_profiles(parts, files, tmp_path, caplog):
+    """The mean of logs has a third of the total of the cells here: right for a profile, doubtful for a cell."""
+    paths, rng = {}, np.random.default_rng(0)
+    for name in ("truth", "train"):
+        x, labels = parts[name]
+        kept = np.where(rng.random(x.shape) < 0.07, np.expm1(x), 0)
+        kept[:, 0] += 1e-3
+        shallow = np.log1p(kept / kept.sum(1, keepdims=True) * 300).astype(np.float32)
+        paths[name] = tmp_path / f"{name}.h5ad"
+        save(paths[name], sp.csr_matrix(shallow), labels, [f"{name}{i:05d}" for i in range(len(x))])
+    mean = shallow[parts["train"][1] != "control"].mean(0)
+    save(tmp_path / "profiles.h5ad", np.tile(mean, (len(TEST), 1)), TEST, TEST)
+    twice = [f"{name}{i}" for name in TEST for i in "ab"]
+    save(tmp_path / "cells.h5ad", np.tile(mean, (2 * len(TEST), 1)), np.repeat(TEST, 2), twice)
+    out = run(files, tmp_path / "out", **paths, predictions=tmp_path / "profiles.h5ad")
+    assert "predicted totals" not in caplog.text
+    assert 0.8 < json.loads((out / "evaluation.json").read_text())["predicted_to_measured_total"] < 1.25
+    run(files, tmp_path / "out", **paths, predictions=tmp_path / "cells.h5ad")
+    assert "predicted totals are 0." in caplog.text
