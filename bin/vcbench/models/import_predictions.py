@@ -33,8 +33,8 @@ LABEL = "perturbation"
 MAX_LOG1P = 20
 #: Cells of the dataset whose totals say on which scale predictions should be.
 SCALE_CELLS = 1000
-#: Outside these ratios of total linear expression (predicted to measured) a wrong normalisation is likely: the mean of
-#: logs of a profile loses 4 to 43 % of the mass (metrics.md 1.2).
+#: Outside these ratios of total linear expression (predicted to measured) a wrong normalisation is likely. The mean of
+#: logs of a profile loses mass (metrics.md 1.2), so that profiles are held against the mean profile.
 SCALE_RATIOS = (0.4, 1.6)
 STATED = "that no test cell was used is stated by whoever made the predictions, not checked"
 
@@ -55,13 +55,14 @@ class Expected:
     """What a unit needs: its test perturbations and the dataset's genes, and how labels of the data are resolved.
 
     `known` maps canonical ids and labels of the data to canonical ids; `scale` is the median total of linear expression
-    of the dataset's cells.
+    of the dataset's cells, `scale_of_mean` the total of their mean profile: much less where cells are shallow.
     """
 
     test: tuple[str, ...]
     genes: np.ndarray
     known: Mapping[str, tuple[str, ...]]
     scale: float
+    scale_of_mean: float
 
 
 @dataclass(frozen=True)
@@ -180,17 +181,20 @@ def take(file: BlockReader, unit: Unit, expected: Expected, code: str, sha256: s
     if values.nnz and values.data.max() > MAX_LOG1P:
         raise ModelError(f"{where}: {values.data.max():.6g} is too large for log1p expression; are these counts?")
     total = linear_total(values[at].toarray() for at in range(min(values.shape[0], SCALE_CELLS)))
-    ratio = total / expected.scale if expected.scale else np.nan
+    counts = pd.Series(chosen.labels).value_counts()
+    kind = "profile" if (counts == 1).all() else "cells"
+    scale = expected.scale_of_mean if kind == "profile" else expected.scale
+    ratio = total / scale if scale else np.nan
     if not SCALE_RATIOS[0] <= ratio <= SCALE_RATIOS[1]:
         log.warning(
-            "%s, %s: predicted totals are %.3g times those of the measured cells (%.6g): is X natural log1p of counts "
-            "scaled as in the dataset?", where, unit.id, ratio, expected.scale,
+            "%s, %s: predicted totals are %.3g times %s (%.6g): is X natural log1p of counts scaled as in the dataset?",
+            where, unit.id, ratio,
+            "that of the mean profile of the measured cells" if kind == "profile" else "those of the measured cells",
+            scale,
         )  # fmt: skip
     for what, names in (("unknown perturbations", chosen.unknown), ("others' test perturbations", chosen.not_test)):
         if names:
             log.warning("%s, %s: %d %s are ignored: %s", where, unit.id, len(names), what, ", ".join(names[:5]))
-    counts = pd.Series(chosen.labels).value_counts()
-    kind = "profile" if (counts == 1).all() else "cells"
     # cells stay as sparse as they came; a profile has hardly any zeros
     order = np.lexsort((np.arange(len(chosen.rows)), chosen.labels.astype(str)))
     labels = chosen.labels[order]
@@ -222,10 +226,13 @@ def read_expected(dataset: Path, perturbations: Path, folds: Path) -> dict[int, 
     rows = [row for row in read_tsv(folds, ("perturbation", "fold", "role")) if row["role"] == "test"]
     with BlockReader(dataset) as data:
         genes = np.asarray(data.var_names, dtype=object)
-        scale = linear_total([data.take(np.arange(min(data.n_rows, SCALE_CELLS))).toarray()])
+        cells = data.take(np.arange(min(data.n_rows, SCALE_CELLS))).toarray()
+        scale, of_mean = (
+            linear_total([values]) for values in (cells, cells.mean(axis=0, keepdims=True, dtype=np.float64))
+        )
     return {
         fold: Expected(
-            tuple(sorted(row["perturbation"] for row in rows if int(row["fold"]) == fold)), genes, known, scale
+            tuple(sorted(row["perturbation"] for row in rows if int(row["fold"]) == fold)), genes, known, scale, of_mean
         )
         for fold in sorted({int(row["fold"]) for row in rows})
     }

@@ -162,6 +162,26 @@ def test_one_bad_fold_does_not_stop_the_other(folder: Path) -> None:
 def test_other_normalisation_is_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(folder, np.log1p(np.expm1(VALUES) * 10), IDS)
     take(folder)
+    assert "times that of the mean profile of the measured cells" in caplog.text
+    caplog.clear()
+    write(folder, np.log1p(np.expm1(np.repeat(VALUES, 2, axis=0)) * 10), np.repeat(IDS, 2).tolist())
+    take(folder)
+    assert "times those of the measured cells" in caplog.text
+
+
+def test_profiles_of_shallow_cells_are_no_other_normalisation(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Half the genes of a cell are not seen: totals of cells stay, that of their mean profile is a fraction of them."""
+    data = ad.read_h5ad(folder / "tp53.h5ad")
+    seen = np.where(RNG.random(data.shape) < 0.2, np.expm1(data.X.toarray()), 0)
+    data.X = sp.csr_matrix(np.log1p(seen * 5).astype(np.float32))
+    data.write_h5ad(folder / "tp53.h5ad")
+    mean = np.asarray(data.X.mean(axis=0))
+    assert np.expm1(mean).sum() < 0.4 * np.median(np.expm1(data.X.toarray()).sum(1))
+    write(folder, np.tile(mean, (4, 1)), IDS)
+    take(folder)
+    assert "predicted totals" not in caplog.text
+    write(folder, np.tile(mean, (8, 1)), np.repeat(IDS, 2).tolist())
+    take(folder)
     assert "times those of the measured cells" in caplog.text
 
 
