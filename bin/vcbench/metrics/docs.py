@@ -63,7 +63,7 @@ averaged within a perturbation first.
 | `single_pert` | too few perturbations to compare |
 | `no_cells` | the metric needs predicted cells that differ, and the model predicts a profile (or too few cells) |
 | `no_class` | the annotations say no class of the perturbation, or the fold has no training perturbation of one of the two |
-| `no_double`, `no_single` | not a combination of two perturbations; a single of the combination was not measured |
+| `no_double`, `no_single` | not a combination of two perturbations; a single of the combination was not measured, or is neither a training nor a test perturbation of the fold |
 | `sign_mismatch` | the weights of the two singles have opposite signs |
 """
 
@@ -122,7 +122,7 @@ all folds; its baseline is the mean of all training cells of perturbations, the 
 """,
     "interactions": """For test perturbations that combine two others (`A+B`), on the 1,000 genes of highest mean control expression above 0; other
 perturbations are `no_double`. Singles are measured where they are in training, predicted where they are test perturbations
-too; a double whose single was not measured is `no_single`. The value of a model is that of the *predicted* double;
+too; a double with a single that is neither (not measured, or kept for validation) is `no_single`. The value of a model is that of the *predicted* double;
 that of the measured double stands in the rows of `truth`. A gene interacts where the double deviates from the sum of its
 singles beyond the cut at which the local false discovery rate (empirical null) is 5 %; the `gi_tpr_*` and `gi_ap` rank all
 pairs of double and gene by predicted deviation, upwards only, fold by fold.

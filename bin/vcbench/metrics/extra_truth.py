@@ -74,7 +74,9 @@ def add(
             )
             found["vcc"] = _vcc(fold, cells, code, rows, shared["controls"], baseline)
         if extras.INTERACTIONS in wanted:
-            found["doubles"] = _doubles(fold, moments.mean, by_name, targets)
+            # what is neither trained on nor tested in this fold, such as its validation perturbations, is no single
+            own = {name: by_name[name] for name in sorted({*role.train, *fold.ids})}
+            found["doubles"] = _doubles(fold, moments.mean, own, targets)
         if wanted & {extras.CELLS, extras.VCC, extras.LOG_OF_MEAN}:
             row = profiles.codes(cells.labels, fold.ids)
             at_a = np.flatnonzero(held_out[control])
@@ -166,6 +168,7 @@ def singles_of(name: str, targets: Mapping[str, Sequence[str]], by_name: Mapping
 def _doubles(
     fold: FoldTruth, mean: np.ndarray, by_name: Mapping[str, int], targets: Mapping[str, Sequence[str]]
 ) -> extras.Doubles:
+    """Return the doubles of the fold; their singles are among `by_name`, rows of `mean` by perturbation."""
     pairs = {row: found for row, name in enumerate(fold.ids) if (found := singles_of(name, targets, by_name))}
     singles = sorted({name for pair in pairs.values() for name in pair if name in by_name})
     position = {name: i for i, name in enumerate(singles)}

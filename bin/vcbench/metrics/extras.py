@@ -81,9 +81,10 @@ class LogOfMean:
 class Doubles:
     """The test perturbations that combine two others: `row` (n,), their singles `first` and `second` (n,).
 
-    Singles are positions in `profile` (S, G); -1 where a single was not measured. `test_row` (S,) is the row of a
-    single among the test perturbations of the fold, -1 for training ones. `upper` and `lower` are deviations from
-    additivity beyond which the local false discovery rate is below 5 %, infinite where there are none.
+    Singles are positions in `profile` (S, G); -1 where a single is neither a training nor a test perturbation of the
+    fold. `test_row` (S,) is the row of a single among the test perturbations of the fold, -1 for training ones.
+    `upper` and `lower` are deviations from additivity beyond which the local false discovery rate is below 5 %,
+    infinite where there are none.
     """
 
     row: np.ndarray

@@ -166,6 +166,25 @@ def test_only_doubles_have_interactions(scores, truth):
     assert found.status.drop(DOUBLES).eq("no_double").all() and len(found) > len(DOUBLES)
 
 
+def test_singles_of_a_double_are_those_of_its_own_fold(screen, tmp_path):
+    """A single that is kept for validation in a fold is no single there, though another fold trains on it."""
+    folds = [{**row, "role": "valid"} if (row["fold"], row["perturbation"]) == ("1", "B") else row
+             for row in read_tsv(screen[0] / "folds.tsv", ("perturbation", "fold", "role"))]  # fmt: skip
+    write_tsv(tmp_path / "folds.tsv", folds, ("perturbation", "fold", "role"))
+    # the later option wins
+    files = run_truth(screen[0], tmp_path, "--folds", str(tmp_path / "folds.tsv"), groups=("interactions",))
+    for fold in bundle.read(*files).folds:
+        doubles = fold.extras.doubles
+        lack = {fold.ids[row] for row, *single in zip(doubles.row, doubles.first, doubles.second, strict=True)
+                if min(single) < 0}  # fmt: skip
+        assert lack == ({"A+B", "A+Z"} if fold.fold == 1 else set())
+    table = pq.read_table(tmp_path / "screen.gene.reference.scores.parquet").to_pandas()
+    found = table[table.metric == "gi_c1"].set_index(["model", "fold", "perturbation"]).status
+    for model in (contract.TRUTH, contract.NO_SKILL):
+        assert found[model, 1, "A+B"] == "no_single"
+        assert [found[model, 1, "C+D"], found[model, 2, "B+D"]] == ["ok", "ok"]
+
+
 def test_extras_survive_the_file(screen, truth):
     """What is read equals what was built, part by part."""
     from vcbench.metrics import extras
