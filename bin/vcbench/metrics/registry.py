@@ -165,14 +165,11 @@ def headline(metrics: dict[str, Metric]) -> dict[str, Metric]:
     return {name: found.get(name, metric) for name, metric in metrics.items() if name in found or name in terms}
 
 
-def choosing(metrics: dict[str, Metric]) -> dict[str, Metric]:
-    """Return what validation perturbations choose by: headline metrics that a fold has for itself, with their terms."""
-    found = headline(metrics)
-    over = {metric.jackknife for metric in found.values() if metric.over_folds}
-    return {
-        name: metric for name, metric in found.items()
-        if not metric.over_folds and not metric.combined and name not in over
-    }  # fmt: skip
+def primary(assets: Path = catalogue.ASSETS) -> dict[str, Metric]:
+    """Return the primary metric on the gene set of its comparisons: what validation perturbations choose by, too."""
+    name = catalogue.load("metrics", assets)["groups"]["primary"][0]
+    metric = load(assets)[name]
+    return {name: replace(metric, gene_sets=metric.headline[:1])}
 
 
 def expand(

@@ -37,7 +37,7 @@ EPILOG = """Example:
     --predictions tp53.variant.f*.sclambda.esm2_650m.alt.s0.predictions.h5ad --seed 0 --out sclambda.scores.parquet
 
 All folds of a model, encoder, strategy and seed belong into one call: gene-wise metrics and nulls run over folds.
-With --validation-truth also <unit>.validation.h5ad are scored, in headline metrics, into a table of their own."""
+With --validation-truth also <unit>.validation.h5ad are scored, by the primary metric, into a table of their own."""
 
 
 def unit_of(path: Path, dataset: str, split: str) -> Unit:
@@ -160,7 +160,11 @@ def main(argv: Sequence[str]) -> int:
     )
     if len(tested) + len(validated) < len(units):
         raise InputError("a unit is given twice", where="--predictions")
-    validation = None
+    validation, of_validation = None, (options.validation_truth, options.validation_de, options.validation_out)
+    if any(of_validation) and not all(of_validation):
+        raise InputError(
+            "incomplete", where="--validation-truth, --validation-de, --validation-out", expected="all three"
+        )
     if options.validation_truth:
         validation = read_truth(options.validation_truth, options.validation_de, bundle.VALIDATION)
     elif validated:
@@ -187,6 +191,8 @@ def main(argv: Sequence[str]) -> int:
             folder.mkdir(parents=True, exist_ok=True)
             status.write(folder, ("numpy", "scipy"))
             failed.append(f"{unit.id}: {status.facts['reason']}")
+    if not tested and not elsewhere:
+        raise InputError("no predictions of test perturbations", where="--predictions", expected=f"<unit>{SUFFIX}")
     if not aligned and not elsewhere:
         raise ModelError(f"no unit could be scored; first {failed[0]}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -202,11 +208,11 @@ def main(argv: Sequence[str]) -> int:
         diagnostics.add_prediction(truth, by_fold, metrics, collector)
         rows += collector.rows
     write(truth, rows, options.out)
-    if validation is not None and options.validation_out:
-        rows, headline = [], registry.choosing(metrics)
+    if validation is not None:
+        rows, primary = [], registry.primary(options.assets)
         for (model, encoder, strategy, seed), by_fold in sorted(choosing.items()):
             collector = scoring.Rows(dataset, split, model, encoder, strategy, seed)
-            scoring.score_combination(validation, by_fold, headline, collector, options.seed, nulls=False)
+            scoring.score_combination(validation, by_fold, primary, collector, options.seed, nulls=False)
             rows += collector.rows
         write(validation, rows, options.validation_out)
     return 0
@@ -216,6 +222,6 @@ def write(truth: bundle.TruthBundle, rows: list[tuple], path: Path) -> None:
     """Write a score table."""
     import pyarrow.parquet as pq
 
-    header = {name: truth.facts[name] for name in ("dataset", "split", "axis_sha256", "truth_sha256")}
+    header = {name: truth.facts[name] for name in ("dataset", "split", "role", "axis_sha256", "truth_sha256")}
     header |= {"n_genes": len(truth.genes), "bench_compat_de_list": truth.facts.get("compat_list", "")}
     pq.write_table(scoring.to_table(rows, header), path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,9 @@ def read_folds(path: Path | str) -> list[truth.Roles]:
                 raise InputError(f"fold {number} has no {role} perturbation", where=str(path))
             if len(set(names)) < len(names):
                 raise InputError(f"a {role} perturbation is listed twice in fold {number}", where=str(path))
+        every = sorted(name for names in of.values() for name in names)
+        if several := next((one for one, other in pairwise(every) if one == other), None):
+            raise InputError(f"perturbation with several roles in fold {number}", where=str(path), found=several)
         folds.append(truth.Roles(number, **of))
     if not folds:
         raise InputError("no folds", where=str(path))
@@ -148,7 +152,7 @@ def write_reference_scores(built: bundle.TruthBundle, path: Path | str, metrics:
         rows += collector.rows
     if held_out:
         rows += ceilings.rows_of(built, metrics)
-    header = {name: facts[name] for name in ("dataset", "split", "axis_sha256", "truth_sha256")}
+    header = {name: facts[name] for name in ("dataset", "split", "role", "axis_sha256", "truth_sha256")}
     pq.write_table(scoring.to_table(rows, header), path)
 
 
@@ -201,7 +205,7 @@ def main(argv: Sequence[str]) -> None:
     built = truth.build(cells, folds, targets, facts, options.seed, list_name, gene_sets, fixed, lists, wanted, classes)
     write(built.test, built.de_rows, options.out_dir, metrics)
     if built.validation is not None:
-        write(built.validation, built.validation_de_rows, options.out_dir, registry.choosing(metrics))
+        write(built.validation, built.validation_de_rows, options.out_dir, registry.primary(options.assets))
 
 
 def write(

@@ -211,7 +211,7 @@ def _selection(panel: Panel, inputs: Inputs) -> Part | None:
     )
     if unchosen:
         body += (
-            f"<p>Without a choice, because no validation perturbation was predicted: "
+            f"<p>Without a choice, because no validation perturbation was predicted and has enough cells: "
             f"{', '.join(escape(names.model(name)) for name in unchosen)}.</p>"
         )
     cells = [

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vcbench.core import catalogue, cli
 from vcbench.core.errors import InputError
 from vcbench.core.tables import read_tsv, write_tsv
-from vcbench.metrics import registry
+from vcbench.metrics import bundle, registry
 from vcbench.stats import (
     accounting,
     agreement,
@@ -72,8 +72,8 @@ def aggregate(
     `far` are distances to training by encoder; without them there is no such stratum.
     """
     metrics, families_of = registry.load(assets), catalogue.load("metrics", assets)["families"]
-    primary = catalogue.load("metrics", assets)["groups"]["primary"][0]
-    primary_set = metrics[primary].headline[0]
+    (chief,) = registry.primary(assets).values()
+    primary, primary_set = chief.id, chief.gene_sets[0]
     found = scores.by_panel(table)
     choosing = {} if validation is None else scores.by_panel(validation)
     annotations, of_truth = annotations or {}, strata.facts(table)
@@ -90,7 +90,7 @@ def aggregate(
                  one.groups.n)  # fmt: skip
         of_validation = choosing.get((dataset, split), scores.no_scores())
         choosers = panel.build(dataset, split, planned, of_validation, clusters.get(dataset, {}), seed, 1)
-        by_primary = selection.choosing(choosers, metrics[primary], primary_set)
+        chooses = selection.choosing(choosers, metrics[primary], primary_set)
         levels = strata.levels(one.rows, annotations.get(dataset, {}), of_truth.get((dataset, split), {}))
         by_encoder = strata.by_encoder(one.rows, (far or {}).get((dataset, split), {}))
         board, headline = [], {}
@@ -103,12 +103,11 @@ def aggregate(
             if gene_set in metric.headline and not metric.compat:
                 headline[metric.id, gene_set] = (metric, series)
                 tables["strata"] += strata.rows(one, metric, gene_set, series, levels, by_encoder)
-                chooses = selection.choosing(choosers, metric, gene_set, by_primary)
                 tables["selection"] += selection.rows(one, metric, gene_set, series, negative, chooses)
         tables["leaderboard"] += leaderboard.in_plan_order(board)
-        of_primary = headline[primary, primary_set][1]
-        tables["ranks"] += ranks.rows(one, metrics[primary], primary_set, of_primary)
-        tables["factors"] += factors.rows(one, metrics[primary], primary_set, of_primary, negative)
+        series = headline[primary, primary_set][1]
+        tables["ranks"] += ranks.rows(one, metrics[primary], primary_set, series)
+        tables["factors"] += factors.rows(one, metrics[primary], primary_set, series, negative)
         tables["families"] += families.rows(one, headline, families_of)
     contrast_table.adjust_across(tables["contrasts"])
     tables["diagnostics"] = diagnostics.rows(
@@ -155,7 +154,10 @@ def main(argv: Sequence[str]) -> None:
     models, encoders = (catalogue.load(kind, options.assets)["entries"] for kind in ("models", "encoders"))
     plan = read_tsv(options.plan, ("unit", "dataset", "split", "fold", "model", "encoder", "strategy", "seed", "class",
                                    "process", "task"))  # fmt: skip
-    table, validation = scores.read_scores(options.scores), scores.read_scores(options.validation_scores)
+    table, validation = (
+        scores.read_scores(paths, role)
+        for paths, role in ((options.scores, bundle.TEST), (options.validation_scores, bundle.VALIDATION))
+    )
     accounts = accounting.account(
         plan, accounting.read_statuses(options.statuses), accounting.read_failures(options.failures),
         scores.scored_units(table, plan), encoders,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +28,11 @@ Row = tuple[int, str]
 NOT_SCORED = "not_scored"
 
 
-def read_scores(paths: Iterable[Path]) -> pa.Table:
-    """Return all score rows sorted by their keys; raises :class:`InputError` for doubled rows or another layout."""
+def read_scores(paths: Iterable[Path], role: str = "") -> pa.Table:
+    """Return all score rows sorted by their keys; raises :class:`InputError` for doubled rows or another layout.
+
+    With a `role` every table must be about perturbations of that role: test and validation scores look alike.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -41,6 +45,10 @@ def read_scores(paths: Iterable[Path]) -> pa.Table:
         if tuple(table.column_names) != scoring.COLUMNS:
             raise InputError("not a score table", where=str(path), found=", ".join(table.column_names[:4]),
                              expected=", ".join(scoring.COLUMNS[:4]) + ", ...")  # fmt: skip
+        header = json.loads((table.schema.metadata or {}).get(b"vcbench", b"{}"))
+        if role and header.get("role") != role:
+            raise InputError(f"not scores of {role} perturbations", where=str(path),
+                             found=header.get("role", "no role recorded"))  # fmt: skip
         tables.append(table.replace_schema_metadata(None))
     if not tables:
         return scoring.to_table([], {}).replace_schema_metadata(None)

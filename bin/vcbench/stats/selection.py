@@ -1,7 +1,9 @@
 """selection.tsv: what a model scores when validation chose its encoder and strategy (metrics.md 10.3).
 
 The best of many configurations looks better than it is. So each fold's configuration is the one that does best on the
-fold's validation perturbations, which no score of the fold's test perturbations has seen, and is judged on the latter.
+fold's validation perturbations, and is judged on its test perturbations. The primary metric chooses for all metrics: it
+is one model that a user would take, and its validation scores depend on no test cell and on no held-out control, which
+the test scores of other metrics share.
 """
 
 from __future__ import annotations
@@ -31,9 +33,9 @@ SELECTION = (
 class Choosing:
     """The scores that choose: M configurations of a plan over the V validation perturbations of all folds.
 
-    `numerator` and `denominator` (M, V) with undefined predictions at no skill, NaN where a configuration predicted no
-    validation perturbation of the fold; `folds` (V,); `higher` is better; `by` names metric and gene set; `then`
-    decides ties.
+    `numerator` and `denominator` (M, V) with undefined predictions at no skill, NaN where the truth excludes the
+    perturbation or a configuration predicted none of the fold; `folds` (V,); `higher` is better; `by` names metric and
+    gene set.
     """
 
     numerator: np.ndarray
@@ -41,54 +43,37 @@ class Choosing:
     folds: np.ndarray
     higher: bool
     by: str
-    then: Choosing | None = None
 
-    def values(self, fold: int) -> np.ndarray:
-        """Return (M,) the metric over the validation perturbations of a fold, NaN where it is undefined."""
-        at = self.folds == fold
-        return bootstrap.ratio(self.numerator[:, at], self.denominator[:, at])
-
-    @property
-    def smallest(self) -> int:
-        """Number of validation perturbations of the fold with the fewest."""
-        return min(np.unique(self.folds, return_counts=True)[1].tolist(), default=0)
-
-    def complete(self) -> bool:
-        """Return whether any configuration has a value in every fold."""
-        folds = np.unique(self.folds)
-        return len(folds) > 0 and all(not np.isnan(self.values(int(fold))).all() for fold in folds)
+    def n(self, folds: Sequence[int]) -> int:
+        """Return how many perturbations choose in the fold with the fewest of them."""
+        known = ~np.isnan(self.numerator).all(axis=0)
+        return min((int(known[self.folds == fold].sum()) for fold in folds), default=0)
 
     def choose(self, members: Sequence[int], fold: int) -> int | None:
         """Return which of the `members` does best in a fold, None when none has a value.
 
-        Ties, to 10 digits, go to the metric that comes next, at last to the first member.
+        Ties, to 10 digits, go to the first.
         """
-        if fold not in self.folds:
+        at = self.folds == fold
+        if not at.any():
             return None
-        value = self.values(fold)[list(members)] * (1 if self.higher else -1)
+        value = bootstrap.ratio(self.numerator[members][:, at], self.denominator[members][:, at])
+        value = value if self.higher else -value
         if np.isnan(value).all():
             return None
         best = np.nanmax(value)
-        tied = [members[i] for i in np.flatnonzero(value >= best - 1e-10 * max(1.0, abs(best)))]
-        found = self.then.choose(tied, fold) if self.then and len(tied) > 1 else None
-        return tied[0] if found is None else found
+        return members[int(np.flatnonzero(value >= best - 1e-10 * max(1.0, abs(best)))[0])]
 
 
-def choosing(validation: Panel, metric: Metric, gene_set: str, then: Choosing | None = None) -> Choosing:
-    """Return what chooses for a metric: its own validation scores, and `then` where they tie.
-
-    A metric over the genes of all folds has no value in a fold, and some have none over very few perturbations: then
-    `then`, which is the primary metric, chooses alone.
-    """
+def choosing(validation: Panel, metric: Metric, gene_set: str) -> Choosing:
+    """Return what chooses between the configurations of a panel: their scores of validation perturbations."""
     series = validation.series(metric, gene_set)
     numerator, denominator = series.imputed_numerator.copy(), series.imputed_denominator.copy()
     for fold in np.unique(validation.folds):
         at = validation.folds == fold
         unknown = np.ix_(series.no_prediction[:, at].all(axis=1), at)
         numerator[unknown], denominator[unknown] = np.nan, np.nan
-    higher = metric.direction == "higher"
-    found = Choosing(numerator, denominator, validation.folds, higher, metric.column(gene_set), then)
-    return found if then is None or found.complete() else then
+    return Choosing(numerator, denominator, validation.folds, metric.direction == "higher", metric.column(gene_set))
 
 
 def honest(
@@ -169,7 +154,7 @@ def rows(
             "interval": ci.method[i], "n": int((~np.isnan(top[i])).sum()), "n_clusters": int(ci.n_clusters[i]),
             "n_configurations": len(candidates[model]), "chosen": texts[i],
             "chosen_by": chooses.by if statuses[i] == "ok" and len(candidates[model]) > 1 else "",
-            "n_validation": chooses.smallest, "naive_encoder": of_naive[i][1],
+            "n_validation": chooses.n(np.unique(panel.folds).tolist()), "naive_encoder": of_naive[i][1],
             "naive_strategy": of_naive[i][2], "status": statuses[i], "n_missing_pred": missing[i],
             **names, **tidied(numbers, i),
         }  # fmt: skip

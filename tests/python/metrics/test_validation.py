@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from vcbench.core import h5ad
 from vcbench.core.errors import InputError, ModelError
 from vcbench.core.tables import read_tsv, write_tsv
-from vcbench.metrics import bundle, registry, score, truth_cli
+from vcbench.metrics import bundle, score, truth_cli
 from vcbench.stats import aggregate
 
 NAMES = [f"TP53~A{10 + i}G" for i in range(12)]
@@ -130,11 +130,35 @@ def test_scores_are_those_of_the_same_predictions_as_test_predictions(folder, pr
     run(score.main, "--truth", truth[0], "--de", truth[1], "--predictions", *as_test, "--out", tmp_path / "as_test")
     keys = ["fold", "encoder", "perturbation", "metric", "gene_set"]
     found, expected = (pd.read_parquet(path).set_index(keys).sort_index() for path in (scored[1], tmp_path / "as_test"))
-    assert set(found.reset_index().metric) == set(registry.choosing(registry.load()))
-    # the weights of these compare with all perturbed cells that the folds use, which differ here
-    same = ~found.index.get_level_values("metric").isin(["r2w_delta"])
-    pd.testing.assert_frame_equal(found[same], expected.loc[found.index[same]])
-    assert len(found) > 100
+    assert set(found.reset_index()[["metric", "gene_set"]].itertuples(index=False)) == {("dpearson_pm", "expr_nt")}
+    pd.testing.assert_frame_equal(found, expected.loc[found.index])
+    assert len(found) == 12  # three folds, two encoders, two perturbations
+
+
+def test_what_chooses_depends_on_no_test_cell_and_no_held_out_control(folder, predictions, scored, tmp_path):
+    """Other cells in their place: the same choice, other scores of test perturbations."""
+    data = h5ad.read(folder / "tp53.h5ad")
+    x = data.X.toarray()
+    test_of_1 = data.obs["perturbation"].isin(TEST[1]).to_numpy()
+    held_out = (data.obs["control_half"] == "A").to_numpy()
+    for changed in (test_of_1, held_out):
+        x[changed] = x[changed][::-1] * 0.5 + 0.7
+    data.X = sp.csr_matrix(x)
+    h5ad.write(data, tmp_path / "tp53.h5ad", {"target_sum": 300.0})
+    run(truth_cli.main, "--dataset", tmp_path / "tp53.h5ad", "--perturbations", folder / "tp53.perturbations.tsv",
+        "--folds", folder / "both.tsv", "--dataset-id", "tp53", "--split", "variant",
+        "--out-dir", tmp_path)  # fmt: skip
+    fold_1 = [path for path in predictions if ".f1." in path.name]
+    truth, of = files(tmp_path), files(tmp_path, ".validation")
+    run(score.main, "--truth", truth[0], "--de", truth[1], "--predictions", *fold_1, "--out", tmp_path / "scores",
+        "--validation-truth", of[0], "--validation-de", of[1], "--validation-out", tmp_path / "validation")  # fmt: skip
+    keys = ["encoder", "perturbation", "metric", "gene_set"]
+    for name, before, same in (("validation", scored[1], True), ("scores", scored[0], False)):
+        one, other = (pd.read_parquet(path) for path in (before, tmp_path / name))
+        one, other = (t[(t["fold"] == 1) & (t["model"] == "linear")].set_index(keys)["value"] for t in (one, other))
+        one, other = one.align(other, join="inner")
+        assert len(one) > 3
+        assert one.equals(other) is same
 
 
 def test_scores_of_test_perturbations_do_not_change_with_it(folder, predictions, scored, tmp_path):
@@ -164,17 +188,16 @@ def tables(folder, scored):
 def test_validation_chooses_and_test_reports(tables):
     rows = {(row["metric"], row["gene_set"]): row for row in read_tsv(tables / "chosen" / "selection.tsv")}
     assert {row["chosen"] for row in rows.values()} == {"1:esm2_35m.alt;2:esm2_35m.alt;3:esm2_35m.alt"}
+    assert {row["chosen_by"] for row in rows.values()} == {"dpearson_pm__expr_nt"}
     ranks = {key for key in rows if key[0].startswith("c_acc")}  # both encoders find every perturbation
     assert {rows[key]["optimism"] for key in ranks} == {"0.0"}
     for row in (rows[key] for key in rows.keys() - ranks):
         assert (row["naive_encoder"], row["n_validation"], row["status"]) == ("esm2_8m", "2", "ok")
         assert float(row["optimism"]) > 0
-    assert rows["mse", "de20_nt"]["chosen_by"] == "mse__de20_nt"
-    assert rows["gw_pearson_wf", "eligible"]["chosen_by"] == "dpearson_pm__expr_nt"
     board = {row["encoder"]: row for row in read_tsv(tables / "chosen" / "leaderboard.tsv")
              if (row["metric"], row["gene_set"]) == ("dpearson_pm", "expr_nt")}  # fmt: skip
     assert rows["dpearson_pm", "expr_nt"]["value"] == board["esm2_35m"]["value"]
-    assert pq.read_table(tables / "chosen" / "validation.parquet").num_rows > 100
+    assert pq.read_table(tables / "chosen" / "validation.parquet").num_rows > 12
 
 
 def test_no_other_table_depends_on_it(tables):
@@ -184,7 +207,24 @@ def test_no_other_table_depends_on_it(tables):
     assert {row["status"] for row in read_tsv(tables / "unchosen" / "selection.tsv")} == {"no_validation"}
 
 
-@pytest.mark.parametrize("case", ["role", "without truth", "other perturbations"])
+def test_tables_of_the_other_role_are_refused(folder, scored, tables):
+    names = (folder / "both" / f"tp53.variant{of}.reference.scores.parquet" for of in ("", ".validation"))
+    of_test, of_validation = zip(scored, names, strict=True)
+    for role, test, validation in (("test", of_validation, ()), ("validation", of_test, of_test)):
+        with pytest.raises(InputError, match=f"not scores of {role} perturbations"):
+            run(aggregate.main, "--plan", folder / "plan.tsv", "--scores", *test, "--validation-scores", *validation,
+                "--perturbations", folder / "tp53.perturbations.tsv", "--out-dir", folder / "refused")  # fmt: skip
+
+
+def test_a_perturbation_has_one_role_in_a_fold(folder, tmp_path):
+    rows = read_tsv(folder / "both.tsv")
+    for role in ("train", "valid"):
+        write_tsv(tmp_path / "folds.tsv", [*rows, {**rows[0], "role": role}], list(rows[0]))
+        with pytest.raises(InputError, match="several roles in fold 1"):
+            truth_cli.read_folds(tmp_path / "folds.tsv")
+
+
+@pytest.mark.parametrize("case", ["role", "without truth", "other perturbations", "incomplete", "alone"])
 def test_bad_input_is_one_clear_line(folder, predictions, tmp_path, case):
     both, options = folder / "both", arguments(folder, predictions, tmp_path / "out")
     if case == "role":
@@ -195,6 +235,13 @@ def test_bad_input_is_one_clear_line(folder, predictions, tmp_path, case):
     elif case == "without truth":
         with pytest.raises(InputError, match="validation perturbations without their truth"):
             run(score.main, *arguments(folder, predictions, tmp_path / "out", validation=False))
+    elif case == "incomplete":
+        with pytest.raises(InputError, match="--validation-truth, --validation-de, --validation-out"):
+            run(score.main, *options[:-2])
+    elif case == "alone":
+        only = [path for path in predictions if path.name.endswith(".validation.h5ad")]
+        with pytest.raises(InputError, match="no predictions of test perturbations"):
+            run(score.main, *arguments(folder, only, tmp_path / "out"))
     else:
         swapped = tmp_path / predictions[-1].name  # of fold 3, now with the perturbations of fold 1
         swapped.symlink_to(next(path for path in predictions if ".f1." in path.name and "validation" in path.name))

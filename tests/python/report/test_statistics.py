@@ -74,7 +74,7 @@ def test_a_model_without_a_choice_is_named(make_report):
 
     text = edited(make_report, "selection", change).section(f"{PANEL}_statistics")["data"]
     assert "at least 6, never trained on" in text
-    assert "Without a choice, because no validation perturbation was predicted: scLAMBDA." in text
+    assert "Without a choice, because no validation perturbation was predicted and has enough cells: scLAMBDA." in text
     assert "Without a choice" not in make_report(Run(**ONE)).section(f"{PANEL}_statistics")["data"]
 
 

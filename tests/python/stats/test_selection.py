@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from simulated import GENES, METRICS, PRIMARY, chooser, panel_of
@@ -88,35 +86,31 @@ def test_a_configuration_that_predicted_no_validation_perturbation_of_a_fold_is_
     assert rows(panel_of(values, ()), by)["m"]["chosen"] == "1:e1.alt;2:e1.alt;3:e1.alt"
 
 
-def test_where_validation_does_not_define_the_metric_the_primary_metric_chooses():
+def test_the_primary_metric_chooses_for_every_metric():
     of = [("m", "e0", "alt"), ("m", "e1", "alt")]
-    better = {of[0]: np.full(9, 0.1), of[1]: np.full(9, 0.4)}
-    validation = panel_of(better, ())
-    by = selection.choosing(validation, METRICS["gw_pearson_wf"], "eligible", chooser(better))
-    assert by.by == "dpearson_pm__expr_nt"
-    values = {name: np.full(30, 0.2) for name in of}
+    by = chooser({of[0]: np.full(9, 0.1), of[1]: np.full(9, 0.4)})
+    values = {of[0]: np.full(30, 0.2), of[1]: np.full(30, 0.3)}  # of an error: the first is better
     found = rows(panel_of(values, (), pair=("mse", GENES)), by, metric=METRICS["mse"])["m"]
     assert (found["chosen"], found["chosen_by"]) == ("1:e1.alt;2:e1.alt;3:e1.alt", "dpearson_pm__expr_nt")
-    # a metric that one fold lacks does not choose in the others either
-    one_fold = panel_of(better, (), excluded=np.arange(9) % 3 == 0)
-    assert not selection.choosing(one_fold, PRIMARY, GENES).complete()
+    assert (found["naive_encoder"], found["value"]) == ("e0", pytest.approx(0.3))
+    assert found["optimism"] == pytest.approx(0.1)
 
 
-def test_the_primary_metric_decides_ties():
+def test_only_perturbations_with_a_value_are_counted_as_choosing():
     of = [("m", "e0", "alt"), ("m", "e1", "alt")]
-    first, then = ({of[0]: np.full(6, a), of[1]: np.full(6, b)} for a, b in ((0.5, 0.5), (0.1, 0.2)))
-    by = replace(chooser(first), then=chooser(then))
-    assert [by.choose([0, 1], fold) for fold in (1, 2, 3)] == [1, 1, 1]
-    assert chooser(first).choose([0, 1], 1) == 0
-    assert replace(chooser(then), then=chooser(first)).choose([0, 1], 1) == 1
+    values = {name: np.full(30, 0.2) for name in of}
+    better = {of[0]: np.full(9, 0.1), of[1]: np.full(9, 0.4)}
+    by = chooser(better, excluded=np.array([0, 3]))  # two of the three of fold 1
+    assert rows(panel_of(values, ()), by)["m"]["n_validation"] == 1
+    by = chooser(better, excluded=np.array([0, 3, 6]))
+    found = rows(panel_of(values, ()), by)["m"]
+    assert (found["n_validation"], found["status"]) == (0, "no_validation")
 
 
 def test_lower_is_better():
     rng = np.random.default_rng(2)
-    values, validation = (
-        {("m", f"e{i}", "alt"): 1 + i + 0.1 * rng.random(n) for i in range(3)} for n in (30, 6)
-    )  # fmt: skip
-    by = selection.choosing(panel_of(validation, (), pair=("mse", GENES)), METRICS["mse"], GENES)
+    values = {("m", f"e{i}", "alt"): 1 + i + 0.1 * rng.random(30) for i in range(3)}
+    by = selection.choosing(panel_of(values, (), pair=("mse", GENES)), METRICS["mse"], GENES)
     row = rows(panel_of(values, (), pair=("mse", GENES)), by, metric=METRICS["mse"])["m"]
     assert row["chosen"] == "1:e0.alt;2:e0.alt;3:e0.alt"
     assert row["naive_encoder"] == "e0"
