@@ -115,6 +115,9 @@ def _ranked(comparison: Comparison, axis: np.ndarray, sign: int) -> tuple[rankin
     """Return the genes of `axis` ranked by :func:`_score`, and (K,) whether there is a prediction."""
 
     def make() -> tuple[ranking.Ranking, np.ndarray]:
+        if sign < 0:  # the opposite order of `sign` 1
+            up, known = _ranked(comparison, axis, 1)
+            return ranking.Ranking(len(axis) - up.called, len(axis) - up.above), known
         score = _score(comparison, axis, sign)
         return ranking.rank(score), ~np.isnan(score).any(axis=1)
 
