@@ -117,7 +117,8 @@ rows of `truth` of the score table, as do the numbers of significant genes (`de_
     "vcc": """The formulas of the challenge on this benchmark's truth: all genes, all control cells on both sides (predictions carry none),
 rank-sum test with ties and continuity corrected, fold changes of geometric means without pseudocount. Where the
 challenge counts 0 for an undefined value, it is undefined here. `vcc_score` compares means over the perturbations of
-all folds; its baseline is the mean of all training cells of perturbations, the same for every test perturbation.
+all folds; its baseline is the cell mean of the challenge, which is the model `ce_mean`: the mean of the profiles of the training
+perturbations with the training controls as one more of them, the same for every test perturbation.
 
 """,
     "interactions": """For test perturbations that combine two others (`A+B`), on the 1,000 genes of highest mean control expression above 0; other

@@ -69,9 +69,9 @@ def add(
             )  # fmt: skip
         baseline = None
         if extras.VCC in wanted:
-            baseline = partial(
-                _vcc_truth, cell_mean=moments[train].pooled().mean[0], controls=shared["controls"].expression
-            )
+            # `ce_mean` of metrics.md 6.1: every training perturbation is one group, and so are the training controls
+            cell_mean = moments.mean[np.append(train, len(names))].mean(axis=0)
+            baseline = partial(_vcc_truth, cell_mean=cell_mean, controls=shared["controls"].expression)
             found["vcc"] = _vcc(fold, cells, code, rows, shared["controls"], baseline)
         if extras.INTERACTIONS in wanted:
             # what is neither trained on nor tested in this fold, such as its validation perturbations, is no single
@@ -123,7 +123,7 @@ def _vcc(
     fold: FoldTruth, cells: Cells, code: np.ndarray, rows: np.ndarray, controls: extras.Controls,
     truth_of: Callable[[FoldTruth, tuple[np.ndarray, ...]], extras.VccTruth],
 ) -> extras.VccTruth:  # fmt: skip
-    """Return the true lists of significant genes and what the cell mean of the training perturbations scores."""
+    """Return the true lists of significant genes and what the cell mean (`ce_mean`) scores against them."""
     k = len(fold.ids)
     at = np.flatnonzero(np.isin(code, rows))
     row_of = np.full(int(code.max()) + 1, -1)

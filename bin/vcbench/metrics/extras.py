@@ -60,7 +60,8 @@ class Controls:
 class VccTruth:
     """Truth of the challenge metrics: `listed` the ordered significant genes of each perturbation, `baseline` (K, 3).
 
-    `baseline` holds what the cell mean of the training perturbations scores: `vcc_des`, `vcc_pds`, `vcc_mae`.
+    `baseline` holds what the cell mean scores (model `ce_mean`: mean of the profiles of the training perturbations and
+    of the training controls): `vcc_des`, `vcc_pds`, `vcc_mae`.
     """
 
     listed: tuple[np.ndarray, ...]

@@ -11,11 +11,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import scipy.sparse as sp
+from scipy import stats
 
 from vcbench.core import h5ad
 from vcbench.core.errors import InputError
 from vcbench.core.tables import read_tsv, write_tsv
 from vcbench.metrics import bundle, contract, evaluate, predictions, registry, score, scoring, truth_cli
+from vcbench.models.base import Perturbation, TrainingData
+from vcbench.models.ce_mean import ControlAndTrainMean
 from vcbench.stats import aggregate
 
 GENES = [f"gene{i:03d}" for i in range(160)]
@@ -244,6 +247,33 @@ def test_a_measured_interaction_lies_above_the_cut(screen, truth):
             inside += above[extra > 1].tolist()
             outside += above[extra == 0].tolist()
     assert np.mean(inside) > 0.5 > 0.1 > np.mean(outside)
+
+
+def test_baseline_of_the_challenge_is_the_model_ce_mean(screen, truth):
+    """Mean of group means with the training controls as one group (metrics.md 6.1, 6.7): fitted, scored by hand."""
+    _, data, _, _ = screen
+    labels, half = data.obs["perturbation"].to_numpy(object), data.obs["control_half"].to_numpy()
+    controls = data.X[labels == "control"].toarray().astype(float)
+    for fold in truth.folds:
+        train = tuple(Perturbation(name, ()) for name in NAMES if name not in TEST[fold.fold])
+        seen = (half == "B") | np.isin(labels, [one.id for one in train])
+        nothing = np.zeros(seen.sum(), dtype=object)
+        model = ControlAndTrainMean({})
+        model.fit(TrainingData(data.X[seen], labels[seen], nothing, tuple(GENES), train, (), None, data.X[seen]), 0, "")
+        mean = model.tensors["profile"]
+        p = [stats.mannwhitneyu(np.full(CELLS, np.float32(mean[g])), controls[:, g], method="asymptotic").pvalue
+             for g in range(len(GENES))]  # fmt: skip
+        change = np.abs(np.log2(np.expm1(mean) / np.expm1(controls.mean(0))))
+        called = sorted(np.flatnonzero(stats.false_discovery_control(p) < 0.05), key=lambda g, by=change: -by[g])
+        distance = np.abs(mean - fold.profile)
+        k = len(fold.ids)
+        of_fold = fold.extras.vcc
+        for row in range(k):
+            true = of_fold.listed[row].tolist()
+            assert of_fold.baseline[row, 0] == pytest.approx(len(set(true) & set(called[: len(true)])) / len(true))
+            order = stats.rankdata(distance.sum(1))
+            assert of_fold.baseline[row, 1] == pytest.approx(1 - (order[row] - 1) / k)
+            assert of_fold.baseline[row, 2] == pytest.approx(distance[row].mean(), rel=1e-9)
 
 
 def test_aggregate_has_every_group(screen, scores, tmp_path):
