@@ -80,7 +80,8 @@ def effect(truth: FoldTruth, gene_set: str) -> np.ndarray:
     return np.array([delta[row, index].sum() for row, index in enumerate(truth.gene_set(gene_set).index)])
 
 
-def _panel_reasons(truth: FoldTruth, genes: GeneSet) -> np.ndarray:
+def panel_reasons(truth: FoldTruth, genes: GeneSet) -> np.ndarray:
+    """Return (K,) why the truth leaves a perturbation out of the sums of :func:`nmse_error`, or empty."""
     return reasons(
         truth,
         (truth.n_cells < contract.MIN_CELLS_PROFILE, "few_cells"),
@@ -102,7 +103,7 @@ def nmse_error(comparison: Comparison, gene_set: str) -> Outcome:
         error = (predicted.mean[k] - truth.profile[rows]) ** 2 - noise - np.minimum(predicted.variance[k], noise)
         values[k] = np.einsum("rg,rg->r", error, mask[rows])
     none = np.zeros(len(truth.ids), dtype=bool)
-    return Outcome(values, genes.size, _panel_reasons(truth, genes), none, flags(none, ""))
+    return Outcome(values, genes.size, panel_reasons(truth, genes), none, flags(none, ""))
 
 
 def nmse_effect(comparison: Comparison, gene_set: str) -> Outcome:
@@ -113,7 +114,7 @@ def nmse_effect(comparison: Comparison, gene_set: str) -> Outcome:
     values = effect(truth, gene_set)[comparison.pairs]
     # Numerator and denominator must come from the same perturbations.
     values[np.isnan(comparison.predicted.mean[:, :1]).repeat(values.shape[1], axis=1)] = np.nan
-    return Outcome(values, genes.size, _panel_reasons(truth, genes), none, flags(none, ""))
+    return Outcome(values, genes.size, panel_reasons(truth, genes), none, flags(none, ""))
 
 
 def r2w_delta(comparison: Comparison, gene_set: str) -> Outcome:

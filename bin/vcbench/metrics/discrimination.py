@@ -139,7 +139,9 @@ def rank_t2p(comparison: Comparison, gene_set: str) -> Outcome:
                 width = np.maximum(tie[present], tie[k])
                 values[k] = ((gap > width).sum(0) + 0.5 * ((np.abs(gap) <= width).sum(0) - 1)) / (n - 1)
         values[~_usable(truth)[comparison.pairs]] = np.nan
-    return _outcome(comparison, values, len(axis))
+    # a prediction alone has no other one to be nearer than: those that are missing leave it undefined
+    alone = flags(np.full(len(present), n < 2), "missing_pred")
+    return replace(_outcome(comparison, values, len(axis)), prediction_reason=alone)
 
 
 def _pds(comparison: Comparison, gene_set: str, metric: str) -> Outcome:
@@ -157,7 +159,8 @@ def _pds(comparison: Comparison, gene_set: str, metric: str) -> Outcome:
     if metric == "cosine" and len(axis):  # only a vector of zeros has no direction
         limit = contract.TOLERANCE * np.maximum(1.0, np.abs(comparison.predicted.mean.take(axis, axis=1)).max(axis=1))
         flat = np.abs(delta_p).max(axis=1) <= limit
-    if n >= 2 and len(axis):
+    no_control = bool(np.isnan(truth.control_a).any())
+    if n >= 2 and len(axis) and not no_control:
         if metric == "euclidean":  # squares order alike, and are a matrix product
             distances, tie = squared_distances(delta_p, delta_t)
         else:
@@ -165,7 +168,7 @@ def _pds(comparison: Comparison, gene_set: str, metric: str) -> Outcome:
             distances[flat, :] = np.nan
             tie = _TIE_DISTANCE * np.nanmax(distances[:, usable], axis=1, initial=0.0)[:, None]
         values = _nearest(comparison, distances, tie)[0] / (n - 1)
-    outcome = _outcome(comparison, values, len(axis), bool(np.isnan(truth.control_a).any()))
+    outcome = _outcome(comparison, values, len(axis), no_control)
     return replace(outcome, constant_prediction=flat)
 
 

@@ -18,11 +18,13 @@ VALUES_TOGETHER = 1_000_000
 
 #: Gene sets that depend on the perturbation's DE labels.
 _LISTS = ("de", "sig", "listed")
+#: Those of them that are tests against the held-out controls.
+_TESTED = ("de", "sig")
 
 
 def minimum_cells(gene_set: str) -> int:
     """Return how many true cells a gene set needs: lists of changed genes need DE labels."""
-    return contract.MIN_CELLS_DE if gene_set.startswith(("de", "sig")) else contract.MIN_CELLS_PROFILE
+    return contract.MIN_CELLS_DE if gene_set.startswith(_TESTED) else contract.MIN_CELLS_PROFILE
 
 
 def split_controls(truth: FoldTruth) -> tuple[np.ndarray, np.ndarray]:
@@ -137,6 +139,7 @@ def compare(
     if flat_truth:
         values[constant_true[pairs]] = np.nan
     from_list = gene_set.startswith(_LISTS)
+    untested = gene_set.startswith(_TESTED) and bool(np.isnan(truth.control_a).any())
     return Outcome(
         values,
         genes.size,
@@ -144,6 +147,7 @@ def compare(
             truth,
             (truth.n_cells < minimum_cells(gene_set), "few_cells"),
             (bool(np.isnan(reference_true).any() or np.isnan(reference_predicted).any()), "no_control"),
+            (untested, "no_control"),
             ((genes.size == 0) & from_list, "no_de"),
             (genes.size < minimum, "few_genes"),
             (constant_true, "const_true"),

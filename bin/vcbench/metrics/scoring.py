@@ -252,6 +252,7 @@ def score_combination(
     pairs = {f.fold: permutations(bundle, f, seed, contract.N_PERMUTATIONS if nulls else 0) for f in folds}
     wanted = _wanted(bundle, metrics)
     values: dict[tuple[str, str], list[np.ndarray]] = {}
+    statuses_of: dict[tuple[str, str], list[str]] = {}
     for fold in folds:
         comparison = Comparison(fold, predictions[fold.fold], pairs[fold.fold])
         own_lists = fold.significant_first is not None and any(name.endswith(XFIT) for _, name in wanted)
@@ -265,6 +266,7 @@ def score_combination(
             found = defined(outcome, comparison.pairs)
             values.setdefault((metric.id, gene_set), []).append(found)
             status = statuses(outcome, comparison.predicted)
+            statuses_of.setdefault((metric.id, gene_set), []).extend(status)
             for k, name in enumerate(fold.ids):
                 keep = status[k] == contract.OK or status[k] in contract.FLAGS
                 rows.add(
@@ -275,7 +277,7 @@ def score_combination(
             if metric.numerator:
                 _add_ratio(rows, fold, comparison, metric, gene_set, values)
     if nulls:
-        _add_fold_nulls(bundle, rows, wanted, values, len(folds))
+        _add_fold_nulls(bundle, rows, wanted, values, statuses_of, len(folds))
     for metric, gene_set in wanted:
         if metric.combined:
             _add_combined(rows, folds, predictions, metric, gene_set, values)
@@ -291,15 +293,19 @@ def _add_ratio(
     both = ~np.isnan(top) & ~np.isnan(bottom)
     total = float(bottom[both].sum())
     absent = comparison.predicted.n_cells == 0
-    status = contract.OK if both.any() else "missing_pred" if absent.any() else "few_cells"
-    if both.any() and total <= 0:
+    genes = fold.gene_set(gene_set)
+    excluded = delta.panel_reasons(fold, genes)
+    allowed = excluded == ""
+    status = contract.OK if both.any() else "missing_pred"
+    if not allowed.any():  # one that has cells says more of the fold than one that has not
+        status = next((reason for reason in excluded if reason != "few_cells"), "few_cells")
+    elif both.any() and total <= 0:
         status = "no_de"
     # as over folds: the value stands, over fewer perturbations than the truth allows
     value = float(top[both].sum()) / total if status == contract.OK else np.nan
-    allowed = (fold.n_cells >= contract.MIN_CELLS_PROFILE) & ~np.isnan(delta.effect(fold, gene_set))
     if status == contract.OK and (allowed & absent).any():
         status = "missing_pred"
-    n_genes = len(fold.gene_set(gene_set).index[0]) if fold.ids else 0
+    n_genes = len(genes.index[0]) if fold.ids else 0
     rows.add(
         fold.fold, "", metric.id, gene_set,
         value, n_genes, int(fold.n_cells[both].sum()),
@@ -308,8 +314,9 @@ def _add_ratio(
 
 
 def _add_fold_nulls(
-    bundle: TruthBundle, rows: Rows, wanted: list[tuple[Metric, str]], values: dict[Any, list[np.ndarray]], n_folds: int
-) -> None:
+    bundle: TruthBundle, rows: Rows, wanted: list[tuple[Metric, str]], values: dict[Any, list[np.ndarray]],
+    statuses_of: Mapping[Any, Sequence[str]], n_folds: int,
+) -> None:  # fmt: skip
     """Add the null values over all folds, one row per permutation and metric."""
     null = f"{contract.SHUFFLED_LABELS}:{rows.model}"
     for metric, gene_set in wanted:
@@ -321,16 +328,30 @@ def _add_fold_nulls(
             total = np.where(both, bottom, 0.0).sum(0)
             with np.errstate(invalid="ignore", divide="ignore"):
                 found = np.where(total > 0, np.where(both, top, 0.0).sum(0) / total, np.nan)
-            n = both.sum(0)
+            n, undivided = both.sum(0), "no_de"  # without any effect there is nothing to divide by
+            why = _commonest(statuses_of[metric.numerator, gene_set])
         else:
             every = np.concatenate(values[metric.id, gene_set])
-            found, n = _nanmean(every, 0), (~np.isnan(every)).sum(0)
+            found, n, undivided = _nanmean(every, 0), (~np.isnan(every)).sum(0), ""
+            why = _commonest(statuses_of[metric.id, gene_set])
         for number in range(1, len(found)):
             rows.add(
-                contract.ALL_FOLDS, f"permutation_{number:02d}", metric.id, set_name(bundle, gene_set), found[number],
-                n_perturbations=n[number], n_folds=n_folds, model=null,
-                status=contract.OK if n[number] else "no_cells" if metric.cells else "const_pred",
-            )  # fmt: skip
+                contract.ALL_FOLDS,
+                f"permutation_{number:02d}",
+                metric.id,
+                set_name(bundle, gene_set),
+                found[number],
+                n_perturbations=n[number],
+                n_folds=n_folds,
+                model=null,
+                status=contract.OK if not np.isnan(found[number]) else undivided if n[number] else why,
+            )
+
+
+def _commonest(found: Sequence[str]) -> str:
+    """Return the reason that most of these statuses give for an undefined value; ``const_pred`` when none does."""
+    reasons = sorted(status for status in found if status != contract.OK and status not in contract.FLAGS)
+    return max(dict.fromkeys(reasons), key=reasons.count, default="const_pred")
 
 
 def _add_over_folds(
@@ -430,8 +451,7 @@ def _blame(bundle: TruthBundle, metric: Metric, name: str, gene_set: str, status
 def _truth_reason(bundle: TruthBundle, metric: Metric, name: str, gene_set: str) -> str:
     """Return why a metric over perturbations is undefined whatever is predicted: the truth against itself; or empty."""
     if metric.combined:
-        lacking = np.concatenate([np.isnan(fold.extras.vcc.baseline) for fold in bundle.folds]).all(axis=0)
-        return "no_de" if lacking.any() else ""
+        return _lacking(bundle.folds)
     true, number = [], []
     for fold in bundle.folds:
         of_truth = _features(name, fold, train_mean_prediction(fold), gene_set, bundle.eligible)[0]
@@ -440,6 +460,12 @@ def _truth_reason(bundle: TruthBundle, metric: Metric, name: str, gene_set: str)
     whole = np.concatenate(true)
     status = function_of(metric)(whole, whole, np.concatenate(number), terms=False).status
     return status if status in contract.TRUTH_REASONS else ""
+
+
+def _lacking(folds: Sequence[FoldTruth]) -> str:
+    """Return why the overall score of the challenge is undefined whatever is predicted, or empty."""
+    des, pds, mae = np.concatenate([np.isnan(fold.extras.vcc.baseline) for fold in folds]).all(axis=0)
+    return "few_cells" if mae else "single_pert" if pds else "no_de" if des else ""
 
 
 def _expected(bundle: TruthBundle, name: str, gene_set: str) -> int:
@@ -464,7 +490,8 @@ def _add_combined(
     n_genes = len(folds[0].expressed)
     known = ~np.isnan(parts[:, 0]).any(axis=1)
     value = function(parts[:, 0], baseline)
-    status = contract.OK if not np.isnan(value) else "no_cells" if (n_pred > 0).any() else "missing_pred"
+    undefined = _lacking(folds) or ("no_cells" if (n_pred > 0).any() else "missing_pred")
+    status = contract.OK if not np.isnan(value) else undefined
     partly = status == contract.OK and ((n_pred == 0) & (n_true >= contract.MIN_CELLS_PROFILE)).any()
     rows.add(contract.ALL_FOLDS, "", metric.id, gene_set, value, n_genes, int(n_true[known].sum()),
              int(n_pred[known].sum()), "missing_pred" if partly else status, int(known.sum()), len(folds))  # fmt: skip
@@ -482,7 +509,7 @@ def _add_combined(
         found = function(parts[:, column], baseline)
         rows.add(contract.ALL_FOLDS, f"permutation_{column:02d}", metric.id, gene_set, found, n_genes,
                  n_perturbations=k, n_folds=len(folds), model=null,
-                 status=status if np.isnan(found) else contract.OK)  # fmt: skip
+                 status=undefined if np.isnan(found) else contract.OK)  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------------------------------

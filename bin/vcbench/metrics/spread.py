@@ -38,6 +38,7 @@ def _per_gene(
         reasons(
             truth,
             (truth.n_cells < minimum_cells(gene_set), "few_cells"),
+            (bool(np.isnan(truth.control_a).any()), "no_control"),
             (genes.size == 0, "no_de"),
             (size == 0, "const_true"),
         ),

@@ -286,3 +286,60 @@ def test_shifts_without_effect_agree_by_their_control_alone(rng, n, n_control):
     cosine = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
     assert cosine == pytest.approx(n / (n + n_control), abs=0.02)
     assert contract.N_PERMUTATIONS == 20
+
+
+def without_held_out_controls(fold, p):
+    nothing, unknown = tuple(np.array([], dtype=int) for _ in range(K)), np.full((K, G), np.nan)
+    lm = replace(fold.extras.log_of_mean, control_a=unknown[0])
+    return replace(
+        fold, control_a=unknown[0], extras=replace(fold.extras, log_of_mean=lm), significant=nothing, p_adj=unknown,
+        log2fc=unknown, positive=np.zeros((K, G), dtype=bool),
+    ), p  # fmt: skip
+
+
+def one_prediction(fold, p):
+    there = np.arange(K) == 3
+    return fold, Predicted(np.where(there[:, None], p.mean, np.nan), np.zeros((K, G)), there.astype(int))
+
+
+def no_effect(fold, p):
+    """True profiles that differ from the held-out controls by less than their sampling noise."""
+    small = 1e-3 * np.random.default_rng(fold.fold).normal(size=(K, G))
+    return replace(fold, profile=fold.control_a + small, variance=np.full((K, G), 0.02)), p
+
+
+def few_cells(fold, p):
+    vcc = replace(fold.extras.vcc, baseline=np.full((K, 3), np.nan))
+    return replace(fold, n_cells=np.full(K, 5), extras=replace(fold.extras, vcc=vcc)), p
+
+
+#: What breaks a truth or a prediction, and the reasons that are wrong for every row then.
+BROKEN = {without_held_out_controls: "no_de", one_prediction: "few_cells", no_effect: "few_cells",
+          few_cells: "no_de|const_pred|no_cells"}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", BROKEN, ids=lambda change: change.__name__)
+def test_every_undefined_value_has_its_reason(world, change):
+    """No value without a status that keeps it, no NaN that is ok (1.3.5): models, shuffled labels and no skill."""
+    made = [change(*one) for one in world]
+    truth = TruthBundle(np.arange(G).astype(str), tuple(fold for fold, _ in made), np.ones(G), made[0][0].eligible,
+                        {"dataset": "toy", "split": "variant", "compat_list": "listed"})  # fmt: skip
+    rows, baseline = scoring.Rows("toy", "variant", "model"), scoring.Rows("toy", "variant", contract.NO_SKILL)
+    scoring.score_combination(truth, {fold.fold: p for fold, p in made}, METRICS, rows, 0)
+    scoring.add_no_skill(truth, METRICS, baseline)
+    excluded = {(row[2], *row[7:10]): row[14] for row in baseline.rows}
+    keeps, wrong = {contract.OK, *contract.FLAGS}, set()
+    for row in [*rows.rows, *baseline.rows]:
+        fold, model, perturbation, metric, gene_set, value, status = (row[i] for i in (2, 3, 7, 8, 9, 10, 14))
+        if np.isnan(value):
+            # what guessing would score may be unknown where a model has a value
+            fits = status not in {*keeps, *BROKEN[change].split("|")} or (
+                model == contract.NO_SKILL and status in keeps
+            )
+        else:
+            # the value of a panel stands when predictions are missing
+            fits = status in keeps or (status == "missing_pred" and not perturbation)
+        of_truth = excluded.get((fold, perturbation, metric, gene_set), contract.OK)
+        if not fits or (model == "model" and of_truth not in keeps and status != of_truth):
+            wrong.add((model.partition(":")[0], fold > 0, metric, gene_set, bool(np.isnan(value)), status, of_truth))
+    assert sorted(wrong) == []
