@@ -85,8 +85,8 @@ def _half_tests(every: profiles.Moments, tests: profiles.Moments, first: profile
 
 
 def _alpha(p: np.ndarray, tested: np.ndarray) -> np.ndarray:
-    """Return (halves, K, G) float32 1 - p_adj over the tested genes, 0 for others and where there is no test."""
-    alpha = np.zeros(p.shape, dtype=np.float32)
+    """Return (halves, K, G) 1 - p_adj over the tested genes, 0 for others and where there is no test."""
+    alpha = np.zeros(p.shape)
     for half, k in np.ndindex(p.shape[:2]):
         alpha[half, k, tested] = np.nan_to_num(1 - de.benjamini_hochberg(p[half, k, tested]))
     return alpha

@@ -109,6 +109,23 @@ def test_welch_p_with_an_overestimated_rest_agrees_with_scipy(rng):
     np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
+def test_tiny_alphas_keep_their_digits(make_fold, rng):
+    """Where nothing differs every adjusted p is nearly 1: what little the half says is read off to nine digits."""
+    fold = measured(make_fold, rng)
+    k, g = fold.profile.shape
+    p = 1 - 1e-5 * rng.uniform(0.1, 1, (2, k, g))
+    tested = np.arange(0, g, 2)
+    alpha = truth._alpha(p, tested)
+    adjusted = stats.false_discovery_control(p[..., tested], axis=-1)
+    np.testing.assert_allclose(alpha[..., tested], 1 - adjusted, rtol=1e-9)
+    assert not alpha[..., 1::2].any() and 0 < alpha.max() < 1e-4
+    # at this size the direction of the prediction is that of alpha x (half - training mean) with the exact alpha
+    half = scoring.half_truths(fold, 0)[0].profile - fold.train_mean
+    found = ceilings.interpolated(replace(fold, duplicate_alpha=alpha), 0).mean - fold.train_mean
+    exact = (1 - adjusted)[0] * half[:, tested]
+    np.testing.assert_allclose(found[:, tested], exact, atol=1e-8 * np.abs(exact).max())
+
+
 def test_interpolated_duplicate_lies_between_train_mean_and_half(make_fold, rng):
     fold = measured(make_fold, rng)
     alpha = rng.random((2, *fold.profile.shape))
