@@ -51,6 +51,7 @@ def test_results_are_where_the_documentation_says(demo: harness.Run) -> None:
             for kind in ("predictions", "validation")
         ),
         "tables/validation.parquet",
+        "tables/genes.parquet",
     ):
         assert (demo.outdir / name).is_file(), name
     model = demo.outdir / "models" / "simulated_tp53.variant.f1.sclambda.onehot.alt.s0.model"

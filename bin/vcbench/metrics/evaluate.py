@@ -25,6 +25,7 @@ from vcbench.metrics import (
     evaluate_inputs,
     evaluate_tables,
     extras,
+    gene_values,
     gmt,
     predictions,
     registry,
@@ -38,6 +39,7 @@ from vcbench.metrics.evaluate_inputs import OWN, Source
 from vcbench.metrics.evaluate_tables import DATASET, FOLD, SPLIT, SUMMARY, clusters
 from vcbench.metrics.registry import Metric
 from vcbench.metrics.stored_cells import StoredCells, in_order_of_names
+from vcbench.stats.genes import over_genes
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +59,9 @@ dense or sparse, genes matched by name in any order. Cells are read in blocks: m
 and perturbations, not of cells. Writes summary.tsv (per metric your value with its interval, what the training mean,
 no change, a replicate measurement (tech_duplicate) and shuffled labels score, and the test against the best simple
 baseline), leaderboard.tsv (your models and every baseline that needs no features), contrasts.tsv (paired tests of your
-models with each other and the baselines), scores.parquet (every value), de.parquet (changed genes of the truth) and
-evaluation.json (files, genes, what is missing). docs/evaluate.md explains them."""
+models with each other and the baselines), scores.parquet (every value), genes.parquet (gene-wise metrics gene by gene),
+de.parquet (changed genes of the truth) and evaluation.json (files, genes, what is missing). docs/evaluate.md explains
+them."""
 
 
 def build_truth(
@@ -202,16 +205,17 @@ def main(argv: Sequence[str]) -> None:
         built, fold, train, {item.id: item for item in known}, options.seed, options.assets
     )
     of_cells = any(metric.cells for metric in metrics.values())
-    kinds, tables = {}, references(built, metrics)
+    kinds, tables, by_gene = {}, references(built, metrics), gene_values.of_truth(built)
     for name, source in models.items():
         found = predictions.summarise_stored(source.reader, source.labels, built.genes, of_cells)
         kinds[name] = "cells" if found.variance is not None else "profiles"
         aligned = scoring.align(fold, found.ids, found.mean, found.variance, found.n_cells)
-        tables[name] = scored_rows(
-            built, name, score.with_cells(aligned, fold, found, built.facts["seed"]), metrics, options.seed, nulls=True
-        )
+        aligned = score.with_cells(aligned, fold, found, built.facts["seed"])
+        tables[name] = scored_rows(built, name, aligned, metrics, options.seed, nulls=True)
+        by_gene += gene_values.of_model(built, {FOLD: aligned}, name, "none", "none", 0)
     for name, predicted in baselines.items():
         tables[name] = scored_rows(built, name, predicted, metrics, options.seed, nulls=False)
+        by_gene += gene_values.of_model(built, {FOLD: predicted}, name, "none", "none", 0)
     rows = [row for part in tables.values() for row in part]
     header = {
         **facts, "n_genes": len(genes), "axis_sha256": built.facts["axis_sha256"], "target_sum": total,
@@ -224,12 +228,14 @@ def main(argv: Sequence[str]) -> None:
         log.warning("--truth: %d perturbations, variants of one residue counted once: with fewer than %d no difference "
                     "can be significant",
                     len(set(cluster_of.values())), FEWEST_CLUSTERS)  # fmt: skip
-    compared = evaluate_tables.compare(scored, list(models), list(baselines), cluster_of, options)
+    of_genes = gene_values.to_table(DATASET, SPLIT, by_gene)
+    compared = evaluate_tables.compare(scored, list(models), list(baselines), cluster_of, options, over_genes(of_genes))
     columns = evaluate_tables.summary(built, tables, metrics, list(models), compared)
     options.out.mkdir(parents=True, exist_ok=True)
     import pyarrow.parquet as pq
 
     pq.write_table(scored, options.out / "scores.parquet")
+    gene_values.write(of_genes, options.out / "genes.parquet")
     settings = json.loads(json.dumps({**de.settings(), **header}))
     pq.write_table(de.to_table(de_rows, built.genes, settings), options.out / "de.parquet")
     write_tsv(options.out / "summary.tsv", columns, SUMMARY)

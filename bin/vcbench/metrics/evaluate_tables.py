@@ -12,7 +12,7 @@ import numpy as np
 from vcbench.core import catalogue
 from vcbench.metrics import bundle, contract, registry, scoring
 from vcbench.metrics.registry import Metric
-from vcbench.stats import ceilings, contrast_table, leaderboard, panel, scores
+from vcbench.stats import ceilings, contrast_table, genes, leaderboard, panel, scores
 from vcbench.stats.numbers import tidy
 
 FOLD = 1
@@ -44,12 +44,14 @@ def clusters(ids: Sequence[str], table: Sequence[Mapping[str, str]] | None) -> d
 
 
 def compare(
-    scored: Any, own: Sequence[str], baselines: Sequence[str], cluster_of: Mapping[str, str], options: Any
-) -> dict[str, list[dict[str, Any]]]:
+    scored: Any, own: Sequence[str], baselines: Sequence[str], cluster_of: Mapping[str, str], options: Any,
+    by_gene: genes.OverGenes,
+) -> dict[str, list[dict[str, Any]]]:  # fmt: skip
     """Return the rows of `leaderboard` (all models) and `contrasts` of a score table, as the pipeline has them.
 
     Contrasts are those of the `own` models: with the best baseline and with the train mean (Holm over the own models),
-    and with each other and every baseline (kind `pair`, Holm over all pairs).
+    and with each other and every baseline (kind `pair`, Holm over all pairs). `by_gene` are median and spread of
+    gene-wise metrics over genes.
     """
     entries = catalogue.load("models", options.assets)["entries"]
     negative = {name for name, entry in entries.items() if entry.get("negative_control")}
@@ -66,7 +68,8 @@ def compare(
     contrasts: list[dict[str, Any]] = []
     for metric, gene_set in panel.pairs(registry.load(options.assets), held):
         series = one.series(metric, gene_set)
-        board.append(leaderboard.rows(one, metric, gene_set, series, ceilings.build(one, metric, gene_set, series)))
+        board.append(leaderboard.rows(one, metric, gene_set, series, ceilings.build(one, metric, gene_set, series),
+                                      by_gene.get((DATASET, SPLIT))))  # fmt: skip
         contrasts += contrast_table.rows(one, metric, gene_set, series, negative, judged)
         contrasts += contrast_table.pairs(one, metric, gene_set, series, judged)
     contrast_table.adjust_across(contrasts)

@@ -102,6 +102,14 @@ def correlation(
     return Genewise(value, _pseudo_values(value, per_gene[used], without), int(used.sum()), contract.OK)
 
 
+def gene_errors(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Return (G,) mean (p - t)^2 / variance of t over perturbations; NaN for genes whose truth is constant."""
+    t = true - true.mean(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = ((predicted - true) ** 2).sum(0) / (t**2).sum(0)
+    return np.where(contract.constant(t.T, true.T), np.nan, found)
+
+
 def normalised_error(true: np.ndarray, predicted: np.ndarray, terms: bool = True) -> Genewise:
     """Return the mean over genes of mean (p - t)^2 / variance of t over perturbations (predicting the mean = 1)."""
     undefined = np.full(len(true), np.nan)
@@ -109,17 +117,16 @@ def normalised_error(true: np.ndarray, predicted: np.ndarray, terms: bool = True
         return Genewise(np.nan, undefined, 0, "few_genes")
     if len(true) < contract.MIN_PERTURBATIONS_GENEWISE:
         return Genewise(np.nan, undefined, 0, "single_pert")
-    t = true - true.mean(axis=0)
-    used = ~contract.constant(t.T, true.T)
+    per_gene = gene_errors(true, predicted)
+    used = ~np.isnan(per_gene)
     if not used.any():
         return Genewise(np.nan, undefined, 0, "const_true")
-    t, error = t[:, used], (predicted[:, used] - true[:, used]) ** 2
-    n = len(true)
-    spread = (t**2).sum(0)
-    per_gene = error.sum(0) / spread
+    per_gene = per_gene[used]
     value = float(per_gene.mean())
     if not terms:
         return Genewise(value, undefined, int(used.sum()), contract.OK)
+    t, error = (true - true.mean(axis=0))[:, used], (predicted[:, used] - true[:, used]) ** 2
+    n, spread = len(true), (t**2).sum(0)
     with np.errstate(invalid="ignore"):
         without = (error.sum(0) - error) / _left(spread, n / (n - 1) * t**2)
     return Genewise(value, _pseudo_values(value, per_gene, without), int(used.sum()), contract.OK)

@@ -21,6 +21,7 @@ from vcbench.metrics import (
     cross_line,
     diagnostics,
     extras,
+    gene_values,
     predictions,
     registry,
     scoring,
@@ -126,6 +127,7 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--validation-de", type=Path, metavar="PARQUET", help="their DE table")
     parser.add_argument("--validation-out", type=Path, metavar="PARQUET", help="their score table")
+    parser.add_argument("--genes-out", type=Path, metavar="PARQUET", help="values gene by gene of gene-wise metrics")
     parser.add_argument("--seed", type=int, default=0, help="seed of the label permutations")
     parser.add_argument(
         "--metrics", nargs="*", default=[], metavar="GROUP", help="groups of metrics beside the default ones"
@@ -198,6 +200,7 @@ def main(argv: Sequence[str]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     headline = registry.headline(metrics)
     rows = cross_line.rows_of(truth, elsewhere, metrics)
+    by_gene = []
     for (model, encoder, strategy, seed), by_fold in sorted(aligned.items()):
         collector = scoring.Rows(dataset, split, model, encoder, strategy, seed)
         if contract.is_evaluator(model):  # of the learning curve
@@ -207,7 +210,10 @@ def main(argv: Sequence[str]) -> int:
         scoring.score_combination(truth, by_fold, metrics, collector, options.seed)
         diagnostics.add_prediction(truth, by_fold, metrics, collector)
         rows += collector.rows
+        by_gene += gene_values.of_model(truth, by_fold, model, encoder, strategy, seed)
     write(truth, rows, options.out)
+    if options.genes_out and by_gene:
+        gene_values.write(gene_values.to_table(dataset, split, by_gene), options.genes_out)
     if validation is not None:
         rows, primary = [], registry.primary(options.assets)
         for (model, encoder, strategy, seed), by_fold in sorted(choosing.items()):

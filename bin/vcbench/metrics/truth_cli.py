@@ -15,7 +15,19 @@ from vcbench.core.blocks import BlockReader
 from vcbench.core.errors import InputError
 from vcbench.core.hashing import sha256_file
 from vcbench.core.tables import read_tsv
-from vcbench.metrics import bundle, ceilings, compat, contract, de, diagnostics, gmt, registry, scoring, truth
+from vcbench.metrics import (
+    bundle,
+    ceilings,
+    compat,
+    contract,
+    de,
+    diagnostics,
+    gene_values,
+    gmt,
+    registry,
+    scoring,
+    truth,
+)
 from vcbench.metrics.stored_cells import StoredCells, in_order_of_names
 
 log = logging.getLogger(__name__)
@@ -28,7 +40,8 @@ EPILOG = """Example:
     --dataset-id tp53 --split variant --seed 0 --out-dir .
 
 Writes <id>.<split>.truth.h5ad, <id>.<split>.de.parquet and <id>.<split>.reference.scores.parquet (no-skill values,
-the split-half ceiling tech_duplicate and facts of the truth: rows of the score table that belong to no model).
+the split-half ceiling tech_duplicate and facts of the truth: rows of the score table that belong to no model), and
+<id>.<split>.reference.genes.parquet (what can be measured of each gene).
 The same files with .validation. in their names are about the validation perturbations, which choose between
 configurations of a model; no number of a leaderboard comes from them."""
 
@@ -223,3 +236,6 @@ def write(
     header = {**de.settings(), **{k: facts[k] for k in ("dataset", "split", "axis_sha256", "truth_sha256", "inputs")}}
     pq.write_table(de.to_table(de_rows, built.genes, json.loads(json.dumps(header))), paths[1])
     write_reference_scores(built, paths[2], metrics)
+    if not of:
+        table = gene_values.to_table(facts["dataset"], facts["split"], gene_values.of_truth(built))
+        gene_values.write(table, Path(f"{stem}.reference.genes.parquet"))

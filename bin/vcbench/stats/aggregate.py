@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vcbench.core import catalogue, cli
 from vcbench.core.errors import InputError
 from vcbench.core.tables import read_tsv, write_tsv
-from vcbench.metrics import bundle, registry
+from vcbench.metrics import bundle, gene_values, registry
 from vcbench.stats import (
     accounting,
     agreement,
@@ -20,6 +20,7 @@ from vcbench.stats import (
     distances,
     factors,
     families,
+    genes,
     leaderboard,
     panel,
     ranks,
@@ -44,7 +45,8 @@ Writes leaderboard.tsv, contrasts.tsv, selection.tsv (configurations chosen by v
 differences), agreement.tsv (do metrics and datasets agree), factors.tsv (model x encoder x strategy), families.tsv
 (scaled scores), ceilings.tsv (what each metric can show here), diagnostics.tsv (properties of data and predictions),
 strata.tsv (scores by kind of perturbation), plan.tsv (every unit with its state and reason), cost.tsv,
-scores.parquet (every value) and validation.parquet (every value of validation perturbations).
+scores.parquet (every value), validation.parquet (every value of validation perturbations) and genes.parquet (gene-wise
+metrics gene by gene).
 --scores takes the tables of vcb_score.py and the reference tables of vcb_truth.py. The best simple baseline of a metric
 is the baseline model (negative controls left out, models and encoders) with the best value over the test perturbations:
 chosen on the data it is compared on, which favours the baseline, so that a claim to beat it is conservative."""
@@ -63,13 +65,14 @@ def aggregate(
     plan: Sequence[Mapping[str, Any]], table: pa.Table, clusters: Mapping[str, Mapping[str, str]],
     assets: Path, negative: set[str], seed: int, n_resamples: int,
     annotations: Mapping[str, Mapping[str, Mapping[str, str]]] | None = None, validation: pa.Table | None = None,
-    far: distances.Distances | None = None,
+    far: distances.Distances | None = None, by_gene: genes.OverGenes | None = None,
 ) -> dict[str, list[dict[str, Any]]]:  # fmt: skip
     """Return the rows of all `TABLES`; `plan` carries the state of each unit.
 
     `annotations` are the rows of perturbations.tsv by dataset and perturbation; without them strata are few.
     `validation` are the scores of validation perturbations; without them nothing chooses between configurations.
-    `far` are distances to training by encoder; without them there is no such stratum.
+    `far` are distances to training by encoder; without them there is no such stratum. `by_gene` are median and spread
+    of gene-wise metrics over genes; without them these columns are empty.
     """
     metrics, families_of = registry.load(assets), catalogue.load("metrics", assets)["families"]
     (chief,) = registry.primary(assets).values()
@@ -94,11 +97,12 @@ def aggregate(
         levels = strata.levels(one.rows, annotations.get(dataset, {}), of_truth.get((dataset, split), {}))
         by_encoder = strata.by_encoder(one.rows, (far or {}).get((dataset, split), {}))
         board, headline = [], {}
+        over_genes = (by_gene or {}).get((dataset, split), {})
         for metric, gene_set in panel.pairs(metrics, held):
             series = one.series(metric, gene_set)
             limits = ceilings.build(one, metric, gene_set, series)
             tables["ceilings"].append(limits.row)
-            board.append(leaderboard.rows(one, metric, gene_set, series, limits))
+            board.append(leaderboard.rows(one, metric, gene_set, series, limits, over_genes))
             tables["contrasts"] += contrast_table.rows(one, metric, gene_set, series, negative)
             if gene_set in metric.headline and not metric.compat:
                 headline[metric.id, gene_set] = (metric, series)
@@ -131,6 +135,9 @@ def main(argv: Sequence[str]) -> None:
         "--validation-scores", nargs="*", default=[], type=Path, metavar="PARQUET",
         help="the same of validation perturbations: they choose between encoders and strategies",
     )  # fmt: skip
+    parser.add_argument(
+        "--genes", nargs="*", default=[], type=Path, metavar="PARQUET", help="values gene by gene of gene-wise metrics"
+    )
     parser.add_argument("--failures", type=Path, metavar="JSON", help="tasks that ended without output")
     parser.add_argument(
         "--perturbations", nargs="*", default=[], type=Path, metavar="TSV", help="<id>.perturbations.tsv"
@@ -158,6 +165,7 @@ def main(argv: Sequence[str]) -> None:
         scores.read_scores(paths, role)
         for paths, role in ((options.scores, bundle.TEST), (options.validation_scores, bundle.VALIDATION))
     )
+    of_genes = genes.read(options.genes)
     accounts = accounting.account(
         plan, accounting.read_statuses(options.statuses), accounting.read_failures(options.failures),
         scores.scored_units(table, plan), encoders,
@@ -166,7 +174,7 @@ def main(argv: Sequence[str]) -> None:
     tables = aggregate(
         accounts, table, read_clusters(options.perturbations), options.assets, negative, options.seed,
         options.bootstrap, strata.read_annotations(options.perturbations), validation,
-        distances.read(options.encodings, options.folds),
+        distances.read(options.encodings, options.folds), genes.over_genes(of_genes),
     )  # fmt: skip
     folder = options.out_dir
     folder.mkdir(parents=True, exist_ok=True)
@@ -177,3 +185,4 @@ def main(argv: Sequence[str]) -> None:
     write_tsv(folder / "cost.tsv", accounts, accounting.COST)
     pq.write_table(table, folder / "scores.parquet")
     pq.write_table(validation, folder / "validation.parquet")
+    gene_values.write(of_genes, folder / "genes.parquet")

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from vcbench.metrics import gene_values
 from vcbench.metrics.registry import Metric
 from vcbench.stats import bootstrap, ceilings
 from vcbench.stats.ceilings import Ceilings
 from vcbench.stats.numbers import named, row_statistic, standard_deviation, tidied
 from vcbench.stats.panel import Panel, Series
 from vcbench.stats.scaled import scaled
+from vcbench.stats.scores import Combination
 
 LEADERBOARD = (
     "dataset", "split", "model", "encoder", "strategy", "metric", "gene_set", "value", "ci_low", "ci_high", "n",
@@ -50,20 +52,29 @@ def share(panel: Panel, series: Series, ceiling: float) -> np.ndarray:
 
 
 def rows(
-    panel: Panel, metric: Metric, gene_set: str, series: Series, limits: Ceilings | None = None
-) -> list[dict[str, Any]]:
-    """Return the rows of one metric and gene set; `limits` are its ceilings, built here unless given."""
+    panel: Panel, metric: Metric, gene_set: str, series: Series, limits: Ceilings | None = None,
+    over_genes: Mapping[tuple[str, Combination], tuple[float, float]] | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Return the rows of one metric and gene set; `limits` are its ceilings, built here unless given.
+
+    `over_genes` are median and standard deviation of gene-wise metrics over genes; without them these stay empty.
+    """
     limits = limits or ceilings.build(panel, metric, gene_set, series)
     size = len(panel.plan)
     ci = bootstrap.intervals(series.numerator, series.denominator, panel.groups, panel.weights)
     null_mean, null_low, null_high = null(panel, metric, gene_set)
     n_expected = panel.expected(panel.plan).sum(1)
     beside = scaled(panel, metric, gene_set, series)
-    spread = series.numerator if metric.level == "perturbation" else np.full((size, 0), np.nan)
+    by_gene = metric.id in gene_values.METRICS
+    spread = series.numerator if metric.level == "perturbation" and not by_gene else np.full((size, 0), np.nan)
+    middle, deviation = row_statistic(spread, np.median), row_statistic(spread, standard_deviation, 2)
+    if by_gene:
+        known = [(over_genes or {}).get((metric.id, planned.of), (np.nan, np.nan)) for planned in panel.plan]
+        middle, deviation = np.array(known).reshape(-1, 2).T
     numbers: Mapping[str, np.ndarray] = {
         "value": series.value, "ci_low": within(ci.low, metric), "ci_high": within(ci.high, metric),
         "value_imputed": np.where(panel.scored, series.imputed, np.nan),
-        "median": row_statistic(spread, np.median), "sd": row_statistic(spread, standard_deviation, 2),
+        "median": middle, "sd": deviation,
         "null_mean": null_mean, "null_low": null_low, "null_high": null_high,
         "ceiling": np.full(size, limits.half), "ceiling_full": np.full(size, limits.full),
         "ceiling_noise_free": np.full(size, limits.noise_free), "drf": np.full(size, limits.drf),

@@ -8,6 +8,7 @@ process AGGREGATE {
     path statuses, stageAs: 'statuses/*'
     path scores, stageAs: 'scores/*'
     path validation, stageAs: 'validation/*'
+    path genes, stageAs: 'genes/*'
     path perturbations, stageAs: 'perturbations/*'
     path folds, stageAs: 'folds/*'
     path encodings, stageAs: 'encodings/*'
@@ -31,6 +32,7 @@ process AGGREGATE {
         --statuses statuses/* \\
         --scores scores/* \\
         --validation-scores validation/* \\
+        --genes genes/* \\
         --perturbations perturbations/* \\
         --folds folds/* \\
         --encodings encodings/* \\
@@ -44,6 +46,6 @@ process AGGREGATE {
     """
     mkdir tables
     cp ${plan} tables/plan.tsv
-    touch tables/{cost,leaderboard,contrasts,selection,ranks,agreement,factors,families,ceilings,diagnostics,strata}.tsv tables/{scores,validation}.parquet
+    touch tables/{cost,leaderboard,contrasts,selection,ranks,agreement,factors,families,ceilings,diagnostics,strata}.tsv tables/{scores,validation,genes}.parquet
     """
 }

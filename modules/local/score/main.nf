@@ -13,6 +13,7 @@ process SCORE {
     output:
     tuple val(meta), path("${meta.id}.scores.parquet"), emit: scores
     path "${meta.id}.validation.scores.parquet", optional: true, emit: validation
+    path "${meta.id}.genes.parquet", optional: true, emit: genes
     path '*.score.status.json', optional: true, emit: status
     tuple val("${task.process}"), eval('vcb_versions.py anndata numpy pyarrow scipy'), topic: versions
 
@@ -28,11 +29,12 @@ process SCORE {
         --assets assets \\
         ${choosing} \\
         ${args} \\
+        --genes-out ${meta.id}.genes.parquet \\
         --out ${meta.id}.scores.parquet
     """
 
     stub:
     """
-    touch ${meta.id}.scores.parquet ${meta.id}.validation.scores.parquet
+    touch ${meta.id}.scores.parquet ${meta.id}.genes.parquet ${meta.id}.validation.scores.parquet
     """
 }

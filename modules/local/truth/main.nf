@@ -16,6 +16,7 @@ process TRUTH {
     tuple val(meta), path("${meta.id}.validation.truth.h5ad"), path("${meta.id}.validation.de.parquet"), emit: validation
     path "${meta.id}.reference.scores.parquet", emit: scores
     path "${meta.id}.validation.reference.scores.parquet", emit: validation_scores
+    path "${meta.id}.reference.genes.parquet", emit: genes
     tuple val("${task.process}"), eval('vcb_versions.py anndata illico numpy pyarrow scipy'), topic: versions
 
     script:
@@ -37,7 +38,7 @@ process TRUTH {
 
     stub:
     """
-    touch ${meta.id}.{truth.h5ad,de.parquet,reference.scores.parquet}
+    touch ${meta.id}.{truth.h5ad,de.parquet,reference.scores.parquet,reference.genes.parquet}
     touch ${meta.id}.validation.{truth.h5ad,de.parquet,reference.scores.parquet}
     """
 }

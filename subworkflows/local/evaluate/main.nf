@@ -77,6 +77,7 @@ workflow EVALUATE {
         .ifEmpty([])
     ch_scores = SCORE.out.scores.map { _meta, scores -> scores }.mix(TRUTH.out.scores).collect(sort: { scores -> scores.name }).ifEmpty([])
 
+    ch_genes = SCORE.out.genes.mix(TRUTH.out.genes).collect(sort: { genes -> genes.name }).ifEmpty([])
     ch_validation = SCORE.out.validation.mix(TRUTH.out.validation_scores).collect(sort: { scores -> scores.name }).ifEmpty([])
 
     // read once everything above has ended, so that every failed task is in the trace
@@ -93,6 +94,7 @@ workflow EVALUATE {
         ch_statuses,
         ch_scores,
         ch_validation,
+        ch_genes,
         ch_folds.map { _meta, _h5ad, perturbations, _folds -> perturbations }.unique().collect(sort: { table -> table.name }),
         ch_folds.map { _meta, _h5ad, _perturbations, folds -> folds }.collect(sort: { table -> table.name }),
         ch_encodings.collect(sort: { encoding -> encoding.name }).ifEmpty([]),

@@ -34,6 +34,11 @@ def read_scores(path):
     return pq.read_table(path).to_pandas()
 
 
+def genes_beside(scores):
+    """Path of the values gene by gene that belong to a score table."""
+    return Path(str(scores).replace(".scores.", ".genes."))
+
+
 @dataclass
 class World:
     """A small screen on disk and its predictions by unit."""
@@ -53,7 +58,8 @@ class World:
 
     def score(self, truth_files, predictions, out, *extra):
         arguments = ["--truth", truth_files[0], "--de", truth_files[1], "--predictions", *predictions, "--seed", "3",
-                     "--bench-compat", "--metrics", "extended", "--out", out, *extra]  # fmt: skip
+                     "--bench-compat", "--metrics", "extended", "--genes-out", genes_beside(out), "--out", out,
+                     *extra]  # fmt: skip
         return score.main([str(item) for item in arguments])
 
 
@@ -170,7 +176,9 @@ def run_aggregate(world, out, scores, rows, failures=(), *extra):
     folder.mkdir(exist_ok=True, parents=True)
     write_tsv(folder / "plan.tsv", rows, tuple(rows[0]))
     (folder / "failures.json").write_text(json.dumps(list(failures)))
-    arguments = ["--plan", folder / "plan.tsv", "--scores", *scores, "--failures", folder / "failures.json",
+    by_gene = sorted({path for path in map(genes_beside, scores) if path.exists()})
+    arguments = ["--plan", folder / "plan.tsv", "--scores", *scores, "--genes", *by_gene,
+                 "--failures", folder / "failures.json",
                  "--perturbations", world.folder / "tp53.perturbations.tsv", "--seed", "3", "--bootstrap", "200",
                  "--out-dir", out, *extra]  # fmt: skip
     aggregate.main([str(item) for item in arguments])
@@ -516,6 +524,27 @@ def test_gene_wise_values_are_those_of_score(tables, scored):
     assert row.ci_low < row.value < row.ci_high
 
 
+def test_median_and_spread_of_gene_wise_metrics_are_over_genes(tables, truth):
+    found = pd.read_parquet(tables["folder"] / "genes.parquet")
+    of_model = found[(found.model == "sclambda") & (found.status == "ok")]
+    assert set(of_model.gene) == set(truth.genes[truth.eligible])
+    for metric in ("gw_pearson_wf", "gw_nmse", "gw_mse"):
+        row = board(tables, "sclambda", metric, "eligible")
+        per_gene = of_model[of_model.metric == metric].groupby("gene", observed=True).value.mean().astype(float)
+        assert row.value == pytest.approx(per_gene.mean(), rel=1e-6)
+        assert row["median"] == pytest.approx(per_gene.median(), rel=1e-6)
+        assert row.sd == pytest.approx(per_gene.std(), rel=1e-5)
+    assert np.isnan(board(tables, "train_mean", "gw_pearson_wf", "eligible")["median"])
+    flat = found[(found.model == "train_mean") & (found.metric == "gw_pearson_wf")]
+    assert set(flat.status) == {"const_pred"}
+    truth_rows = found[found.model == "truth"]
+    assert truth_rows.groupby("metric", observed=True).size().to_dict() == dict.fromkeys(
+        ("gene_ceiling", "gene_noise", "gene_reliability", "gene_variance"), G
+    )
+    reliability = truth_rows[truth_rows.metric == "gene_reliability"].set_index("gene").value
+    assert set(reliability.index[reliability > 0]) == set(truth.genes[truth.eligible])
+
+
 def test_undefined_predictions_take_the_no_skill_value(tables):
     row = board(tables, "train_mean", "dpearson_pm", "expr_nt")
     assert np.isnan(row.value)
@@ -682,7 +711,7 @@ def test_tables_do_not_depend_on_the_order_of_anything(world, predictions, table
     reference = truth_files[0].parent / "tp53.variant.reference.scores.parquet"
     scores = [reference, tmp_path / "1.scores.parquet", tmp_path / "0.scores.parquet"]
     run_aggregate(world, tmp_path / "tables", scores, plan_rows(names[::-1], GEARS[::-1]), DIED[::-1])
-    for name in ("leaderboard.tsv", "contrasts.tsv", "plan.tsv", "scores.parquet"):
+    for name in ("leaderboard.tsv", "contrasts.tsv", "plan.tsv", "scores.parquet", "genes.parquet"):
         assert (tmp_path / "tables" / name).read_bytes() == (tables["folder"] / name).read_bytes(), name
 
 
