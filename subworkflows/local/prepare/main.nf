@@ -18,8 +18,9 @@ def datasetFile(row, column, samplesheet) {
 
 // Annotations tables of a samplesheet, one per dataset that has any; none for files that are not there
 def annotationTables(samplesheet) {
-    return samplesheet
-        .splitCsv(header: true, strip: true, quote: '"')
+    // an empty or missing samplesheet is said by PLAN
+    def rows = samplesheet.isFile() && samplesheet.text.trim() ? samplesheet.splitCsv(header: true, strip: true, quote: '"') : []
+    return rows
         .collect { row -> datasetFile(row, 'annotations', samplesheet) }
         .findAll { table -> table && table.exists() }
 }
