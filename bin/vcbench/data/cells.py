@@ -12,6 +12,7 @@ from vcbench.core.errors import InputError
 from vcbench.data import sampling
 from vcbench.data.conditions import Condition
 from vcbench.data.request import Request
+from vcbench.metrics import contract
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +41,7 @@ def choose(
     controls = rows_with(request.control_labels)
     controls = controls[np.argsort(rank[controls])]
     smallest = request.min_cells_per_perturbation
-    if len(controls) < 2 * max(1, smallest):
-        raise InputError(
-            "too few control cells", where=request.labels_at, found=f"{len(controls)} cells",
-            expected=f"at least {2 * max(1, smallest)}: two halves of --min-cells-per-perturbation",
-        )  # fmt: skip
+    _check_controls(request, len(controls))
     blocks = {h5ad.CONTROL: controls}
     few = []
     for condition in found:
@@ -78,6 +75,20 @@ def choose(
     half = np.array([half_of.get(row, "") for row in chosen], dtype=object)
     half[ids != h5ad.CONTROL] = ""
     return chosen, ids, half
+
+
+def _check_controls(request: Request, n: int) -> None:
+    """Raise :class:`InputError` when a half of `n` control cells would be too few to train on or to score with."""
+    smallest = request.min_cells_per_perturbation
+    half = max(smallest, contract.MIN_CELLS_PROFILE)
+    if n < 2 * half:
+        of = "--min-cells-per-perturbation" if half == smallest else f"{half}, the fewest a metric accepts"
+        raise InputError(
+            "too few control cells", where=request.labels_at, found=f"{n} cells",
+            expected=f"at least {2 * half}: two halves of {of}",
+        )  # fmt: skip
+    if n < 2 * contract.MIN_CELLS_DE:
+        log.warning("%s: only %d control cells: changes against the control are mostly noise", request.labels_at, n)
 
 
 def _report_few_cells(request: Request, few: Sequence[str], usable: int) -> None:

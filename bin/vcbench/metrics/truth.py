@@ -201,6 +201,12 @@ def build(
     ]
     if without:
         raise InputError(f"no cells of {', '.join(without[:5])}", where=f"{facts['dataset']}, folds")
+    if min(in_a.sum(), in_b.sum()) < contract.MIN_CELLS_PROFILE:
+        raise InputError(
+            "too few control cells", where=f"{facts['dataset']}, obs['control_half']",
+            found=f"{in_a.sum()} in half A, {in_b.sum()} in half B",
+            expected=f"at least {contract.MIN_CELLS_PROFILE} in each half",
+        )  # fmt: skip
 
     log.info("profiles of %d perturbations, %d cells, %d genes", len(names), len(code), len(cells.genes))
     row, test_row = ({name: i for i, name in enumerate(of)} for of in (names, tests))

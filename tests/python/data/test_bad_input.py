@@ -97,6 +97,10 @@ BAD_OPTIONS = {
     "no controls": (("--control-labels", "control"), r"no control cells: label control not found"),
     "one control": (("--control-labels", "WT;K2KK"), r"label K2KK not found.*did you mean 'K2K'"),
     "few controls": (("--control-labels", "K2K;TOY~I6L"), r"too few control cells.*32 cells.*at least 50"),
+    "too few controls for a score": (
+        ("--control-labels", "TOY~I6L", "--min-cells-per-perturbation", "4"),
+        r"too few control cells.*9 cells.*at least 20: two halves of 10",
+    ),
     "drop": (("--drop-labels", "multiples"), "label multiples not found"),
     "gene": (("--gene", "TOYS"), "protein of TOYS missing.*did you mean 'TOY'"),
     "isoform": (("--isoform", "11"), "isoform '11' of TOY is not in the FASTA"),

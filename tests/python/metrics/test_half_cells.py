@@ -8,6 +8,7 @@ from scipy import sparse, stats
 from scipy.spatial import distance
 from sklearn import metrics as sk
 
+from vcbench.core.errors import InputError
 from vcbench.metrics import ceilings, contract, half_cells, registry, scoring, truth
 
 NAMES = ("V1", "V2", "V3", "few")
@@ -45,6 +46,21 @@ def built(cells):
 @pytest.fixture(scope="module")
 def rows(built):
     return {(row[3], row[7], row[8], row[9]): row for row in ceilings.rows_of(built, METRICS)}
+
+
+@pytest.mark.parametrize(("half", "found"), [("A", "9 in half A, 75 in half B"), ("B", "75 in half A, 9 in half B")])
+def test_too_few_control_cells_in_one_half_are_refused(cells, half, found):
+    """Nine are too few, ten are not: what a perturbation needs to have a profile at all."""
+    at = np.flatnonzero((cells.labels == "control") & (cells.half == half))
+
+    def kept(n):
+        left = np.setdiff1d(np.arange(len(cells.labels)), at[n:])
+        return truth.Cells(cells.expression[left], cells.labels[left], cells.half[left], cells.genes, TARGET)
+
+    roles, facts = [truth.Roles(1, ("T1", "T2"), NAMES)], {"dataset": "d", "split": "s", "inputs": {}}
+    with pytest.raises(InputError, match=f"^d, obs.*too few control cells.*{found}.*at least 10 in each half"):
+        truth.build(kept(9), roles, {}, facts, 4)
+    assert truth.build(kept(10), roles, {}, facts, 4).test.facts[f"n_control_{half.lower()}"] == 10
 
 
 def value(rows, metric, gene_set, name, model=contract.TECH_DUPLICATE):
