@@ -25,7 +25,7 @@ SELECTION = (
     "dataset", "split", "metric", "gene_set", "model", "value", "ci_low", "ci_high", "interval", "n", "n_clusters",
     "n_configurations", "chosen", "chosen_by", "n_validation", "naive", "naive_encoder", "naive_strategy", "optimism",
     "reference_model", "reference_encoder", "reference_strategy", "difference", "difference_low", "difference_high",
-    "p", "p_holm", "verdict", "status", "n_missing_pred",
+    "p", "p_holm", "verdict", "status", "n_missing_pred", "n_missing_reference",
 )  # fmt: skip
 
 
@@ -156,6 +156,7 @@ def rows(
             "chosen_by": chooses.by if statuses[i] == "ok" and len(candidates[model]) > 1 else "",
             "n_validation": chooses.n(np.unique(panel.folds).tolist()), "naive_encoder": of_naive[i][1],
             "naive_strategy": of_naive[i][2], "status": statuses[i], "n_missing_pred": missing[i],
+            "n_missing_reference": 0 if reference is None else int(series.missing[reference][~np.isnan(top[i])].sum()),
             **names, **tidied(numbers, i),
         }  # fmt: skip
         row["verdict"] = verdict({**row, "n_references": len(simple)}, metric)

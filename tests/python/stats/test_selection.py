@@ -127,3 +127,11 @@ def test_the_best_baseline_is_not_compared_with_itself():
     assert found["train_mean"]["verdict"] == "worse"
     gain = values["m", "e0", "alt"].mean() - values["nearest", "e0", "alt"].mean()
     assert found["m"]["difference"] == pytest.approx(gain, rel=1e-9)
+
+
+def test_missing_predictions_of_the_best_baseline_stand_beside_the_contrast():
+    rng = np.random.default_rng(4)
+    values = {("nearest", "e0", "alt"): rng.normal(1, 0.1, 40), ("m", "e0", "alt"): rng.normal(2, 0.1, 40)}
+    found = rows(panel_of(values, missing={("nearest", "e0", "alt"): np.arange(7)}), chooser(None))
+    assert (found["m"]["reference_model"], found["m"]["n_missing_reference"]) == ("nearest", 7)
+    assert rows(panel_of(values), chooser(None))["m"]["n_missing_reference"] == 0
