@@ -12,12 +12,15 @@ FULL_VS_FULL = "full_vs_full"
 NOISE_FREE = "noise_free"
 INTERPOLATED_DUPLICATE = "interpolated_duplicate"
 PERFECT_COPY = "perfect_copy"
+#: The same number of the same cells drawn with replacement: it shares the cells of the truth, so it is optimistic.
+BOOTSTRAP_DUPLICATE = "bootstrap_duplicate"
 #: The generic response of the test perturbations (metrics.md 6.1): it looks at them, so it is no baseline.
 CE2_CONTEXT_MEAN = "ce2_context_mean"
 CROSS_LINE = "cross_line"
 #: All evaluator ids; those of `NAMED` are followed by ``:`` and what they belong to.
 EVALUATORS = (
     NO_SKILL, TRUTH, TECH_DUPLICATE, FULL_VS_FULL, NOISE_FREE, INTERPOLATED_DUPLICATE, PERFECT_COPY, CE2_CONTEXT_MEAN,
+    BOOTSTRAP_DUPLICATE,
 )  # fmt: skip
 #: `trained_on:<size>:<model>` is a model of the learning curve, in no leaderboard.
 TRAINED_ON = "trained_on"

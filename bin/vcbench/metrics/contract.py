@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vcbench.core.evaluators import (
+    BOOTSTRAP_DUPLICATE,
     CE2_CONTEXT_MEAN,
     CROSS_LINE,
     EVALUATORS,
@@ -21,8 +22,9 @@ from vcbench.core.evaluators import (
 )
 
 __all__ = [
-    "CE2_CONTEXT_MEAN", "CROSS_LINE", "EVALUATORS", "FULL_VS_FULL", "INTERPOLATED_DUPLICATE", "NAMED", "NOISE_FREE",
-    "NO_SKILL", "PERFECT_COPY", "SHUFFLED_LABELS", "TECH_DUPLICATE", "TRAINED_ON", "TRUTH", "constant", "is_evaluator",
+    "BOOTSTRAP_DUPLICATE", "CE2_CONTEXT_MEAN", "CROSS_LINE", "EVALUATORS", "FULL_VS_FULL", "INTERPOLATED_DUPLICATE",
+    "NAMED", "NOISE_FREE", "NO_SKILL", "PERFECT_COPY", "SHUFFLED_LABELS", "TECH_DUPLICATE", "TRAINED_ON", "TRUTH",
+    "constant", "is_evaluator",
 ]  # fmt: skip
 
 #: Relative tolerance of the constant test: ``max(v) - min(v) <= TOLERANCE * max(1, max |raw profile|)``.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vcbench.core import seeds
 from vcbench.core.h5ad import CONTROL
 from vcbench.metrics import cell_space, contract, extras, half_cells, interactions, local_fdr, profiles, vcc
 from vcbench.metrics.bundle import FoldTruth
@@ -54,7 +55,7 @@ def add(
         train = np.array([by_name[name] for name in sorted(role.train)], dtype=int)
         found: dict[str, Any] = dict(shared)
         if extras.EXTENDED in wanted:
-            found["spread"] = _spread(cells, code, rows)
+            found["spread"], found["bootstrap"] = _spread(cells, code, rows, fold.ids, dataset, seed)
             if classes:
                 known = moments.mean[train]
                 found["classes"] = _classes(classes, fold.ids, sorted(role.train), known)
@@ -105,10 +106,16 @@ def _classes(
     return extras.Classes(np.array(list(classes), dtype=object), damaging, prototypes)
 
 
-def _spread(cells: Cells, code: np.ndarray, rows: np.ndarray) -> extras.Spread:
-    """Return lowest, highest and sd of log1p values over the cells of each perturbation."""
+def _spread(
+    cells: Cells, code: np.ndarray, rows: np.ndarray, ids: Sequence[str], dataset: str, seed: int
+) -> tuple[extras.Spread, np.ndarray]:
+    """Return lowest, highest and sd of log1p values over the cells of each perturbation, and (draws, K, G) means.
+
+    Each of these means is of as many cells as there are, drawn with replacement (metrics.md 6.5).
+    """
     shape = (len(rows), len(cells.genes))
     lowest, highest, sd = np.zeros((3, *shape))
+    drawn = np.full((contract.N_HALF_SPLITS, *shape), np.nan)
     groups = [np.flatnonzero(code == row) for row in rows]
     for k, values in enumerate(profiles.each(cells.expression, groups)):
         lowest[k], highest[k] = (
@@ -116,7 +123,10 @@ def _spread(cells: Cells, code: np.ndarray, rows: np.ndarray) -> extras.Spread:
         )
         moments = profiles.moments(values, np.zeros(values.shape[0], dtype=int), 1)
         sd[k] = np.sqrt(np.nan_to_num(moments.variance[0]))
-    return extras.Spread(lowest, highest, sd)
+        n = values.shape[0]
+        times = seeds.stream(seed, "bootstrap duplicate", dataset, ids[k]).multinomial(n, np.full(n, 1 / n), len(drawn))
+        drawn[:, k] = (values.T.astype(np.float64) @ (times.T / n)).T
+    return extras.Spread(lowest, highest, sd), drawn
 
 
 def _vcc(

@@ -112,7 +112,10 @@ class Classes:
 
 @dataclass(frozen=True)
 class Extras:
-    """Extras of one fold; `halves` are there while the dataset is read and in no file."""
+    """Extras of one fold; `halves` and `bootstrap` are there while the dataset is read and in no file.
+
+    `bootstrap` (draws, K, G) are means of as many cells of a perturbation as it has, drawn with replacement.
+    """
 
     spread: Spread | None = None
     cells: CellTruth | None = None
@@ -122,6 +125,7 @@ class Extras:
     doubles: Doubles | None = None
     classes: Classes | None = None
     halves: HalfCells | None = None
+    bootstrap: np.ndarray | None = None
 
 
 _KINDS: dict[str, type] = {

@@ -121,8 +121,9 @@ def of_truth(bundle: TruthBundle) -> list[GeneValues]:
 
     - ``gene_reliability``: split-half correlation over perturbations; above 0 the gene is eligible;
     - ``gene_variance``: variance between perturbations, the noise of their means included (squared log units);
-    - ``gene_noise``: the part of it that the sampling of cells explains;
-    - ``gene_ceiling``: 1 - noise / variance, the share that a prediction can explain; not cut at 0.
+    - ``gene_noise``: mean sampling variance of these means, the part that the sampling of cells explains;
+    - ``gene_ceiling``: 1 - noise / variance, the share that a prediction can explain; not cut at 0. Its mean over
+      eligible genes, cut at 0, is `full_vs_full` of the gene-wise Pearson.
     """
     at = _by_name(bundle, np.arange(len(bundle.genes)))
     total, noise = np.zeros((2, len(at)))
@@ -134,13 +135,12 @@ def of_truth(bundle: TruthBundle) -> list[GeneValues]:
             continue
         t = fold.profile[use][:, at]
         total += ((t - t.mean(axis=0)) ** 2).sum(axis=0)
-        # the mean of the fold is taken off, and with it 1/k of the noise
-        noise += (1 - 1 / k) * fold.variance[use][:, at].sum(axis=0)
+        noise += fold.variance[use][:, at].sum(axis=0)
         varies |= ~contract.constant((t - t.mean(axis=0)).T, t.T)
         n, freedom = n + k, freedom + k - 1
     reliability = bundle.reliability[at]
     with np.errstate(invalid="ignore", divide="ignore"):
-        variance, noise = total / freedom, noise / freedom
+        variance, noise = total / freedom, noise / n
         ceiling = np.where(varies, 1 - noise / variance, np.nan)
     found = {
         "gene_reliability": (reliability, np.where(np.isnan(reliability) & ~varies, "const_true", "single_pert")),

@@ -17,8 +17,8 @@ from vcbench.stats.scaled import scaled
 CEILINGS = (
     "dataset", "split", "metric", "gene_set", "direction", "status", "n", "n_genes_median", "n_genes_min",
     "base", "base_value", "tech_duplicate",
-    "full_vs_full", "noise_free", "interpolated_duplicate", "perfect_copy", "ce2_context_mean", "cross_line",
-    "cross_line_dataset",
+    "full_vs_full", "noise_free", "interpolated_duplicate", "bootstrap_duplicate", "perfect_copy", "ce2_context_mean",
+    "cross_line", "cross_line_dataset",
     "drf", "drf_low", "drf_high", "drf_mean", "drf_q25", "drf_q75", "drf_interpolated", "range_errors", "discriminates",
 )  # fmt: skip
 
@@ -142,7 +142,8 @@ def build(panel: Panel, metric: Metric, gene_set: str, series: Series) -> Ceilin
     values = {
         name: _control(panel, metric, gene_set, name)
         for name in (contract.TECH_DUPLICATE, contract.FULL_VS_FULL, contract.NOISE_FREE,
-                     contract.INTERPOLATED_DUPLICATE, contract.PERFECT_COPY, contract.CE2_CONTEXT_MEAN)
+                     contract.INTERPOLATED_DUPLICATE, contract.BOOTSTRAP_DUPLICATE, contract.PERFECT_COPY,
+                     contract.CE2_CONTEXT_MEAN)
     }  # fmt: skip
     at = panel.position(metric.base)
     duplicate = panel.duplicate(metric, gene_set)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from scipy import stats
 
 from vcbench.core import catalogue, evaluators
 from vcbench.core.errors import InputError
-from vcbench.metrics import ceilings, contract, registry, scoring, truth
+from vcbench.metrics import ceilings, contract, extra_truth, registry, scoring, truth
 from vcbench.metrics.bundle import TruthBundle
+from vcbench.metrics.extras import Extras
 from vcbench.metrics.profiles import Moments
 
 METRICS = registry.chosen(registry.load(), [])
@@ -172,6 +175,38 @@ def test_perfect_copy_attains_the_optimum_but_for_the_noise_of_two_controls(make
     rows = table(ceilings.rows_of(bundle_of(apart), METRICS))
     assert value("dpearson_ctrl") < 0.99
     assert value("dpearson_pm") == pytest.approx(1)
+
+
+def test_bootstrap_duplicate_is_one_sampling_variance_from_the_truth(make_fold):
+    """Of n cells, n drawn with replacement: (n - 1) / n of v lies between the means, where two halves differ by 4 v."""
+    n, k, g = 50, 3, 3000
+    ids = tuple(f"V{i}" for i in range(k))
+    rng = np.random.default_rng(8)
+    expression = sp.csr_matrix(rng.normal(2, 1, (n * k, g)).astype(np.float32))
+    cells = SimpleNamespace(expression=expression, genes=np.arange(g))
+    code = np.repeat(np.arange(k), n)
+    _, drawn = extra_truth._spread(cells, code, np.arange(k), ids, "d", 0)
+    profile = np.stack([np.asarray(expression[code == row].mean(axis=0)).ravel() for row in range(k)])
+    variance = np.stack([expression[code == row].toarray().var(axis=0, ddof=1) / n for row in range(k)])
+    assert drawn.shape == (SEEDS, k, g)
+    error = ((drawn - profile) ** 2).mean(axis=(0, 2)) / (variance.mean(axis=1) * (n - 1) / n)
+    # the draws are shared by the genes: five of them, each off by about sqrt(2 / n)
+    np.testing.assert_allclose(error, 1, atol=0.25)
+    assert len({row.tobytes() for draw in drawn for row in draw}) == SEEDS * k
+    # the cells of a perturbation are drawn by its name, whichever others there are
+    alone = extra_truth._spread(cells, code, np.array([2]), ids[2:], "d", 0)[1]
+    np.testing.assert_array_equal(alone[:, 0], drawn[:, 2])
+    assert not np.array_equal(extra_truth._spread(cells, code, np.arange(k), ids, "d", 1)[1], drawn)
+
+    fold = make_fold(profile, ids=ids, n_cells=np.full(k, n), variance=variance, train_mean=np.full(g, 1.0),
+                     control_a=np.full(g, 1.0), control_b=np.full(g, 1.0), extras=Extras(bootstrap=drawn))  # fmt: skip
+    rows = table(ceilings.rows_of(bundle_of(fold), METRICS))
+    of_first = rows[contract.BOOTSTRAP_DUPLICATE, 1, "V0", "mse", "expr_nt"]
+    assert of_first[10] == pytest.approx(((drawn[:, 0] - profile[0]) ** 2).mean())
+    # the variance of the truth is what is subtracted: without any error left
+    assert rows[contract.BOOTSTRAP_DUPLICATE, 1, "", "nmse_ctrl", "expr_nt"][10] == pytest.approx(0, abs=1e-3)
+    without = ceilings.rows_of(bundle_of(replace(fold, extras=Extras())), METRICS)
+    assert contract.BOOTSTRAP_DUPLICATE not in {row[3] for row in without}
 
 
 def test_cross_fitted_lists_have_no_ceiling(make_fold, rng):

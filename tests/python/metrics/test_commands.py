@@ -396,6 +396,16 @@ def test_ceiling_lies_between_train_mean_and_one(truth_files, scored):
     assert len(facts) == K
 
 
+def test_bootstrap_duplicate_is_more_optimistic_than_a_replicate(truth_files):
+    table = read_scores(truth_files[0].parent / "tp53.variant.reference.scores.parquet")
+    mean = table[table.perturbation != ""].groupby(["model", "metric", "gene_set"]).value.mean()
+    for metric, genes in (("dpearson_pm", "expr_nt"), ("c_acc", "expr_nt"), ("pearson", "expr_nt")):
+        assert mean["bootstrap_duplicate", metric, genes] >= mean["tech_duplicate", metric, genes]
+    # one sampling variance instead of the two of halves: a quarter of the squared error
+    share = mean["bootstrap_duplicate", "mse", "expr_nt"] / mean["tech_duplicate", "mse", "expr_nt"]
+    assert share == pytest.approx(0.25, abs=0.05)
+
+
 def test_cells_are_averaged_and_their_noise_is_credited(world, truth_files, truth, tmp_path):
     fold = truth.folds[0]
     rng = np.random.default_rng(0)

@@ -12,7 +12,7 @@ import scipy.stats
 import toy
 
 from vcbench.core.errors import InputError
-from vcbench.metrics import bundle, gene_values, registry, scoring
+from vcbench.metrics import bundle, ceilings, gene_values, registry, scoring
 from vcbench.metrics.comparison import Predicted
 from vcbench.stats import genes
 
@@ -142,6 +142,8 @@ def test_ceiling_of_a_gene_is_its_share_of_variance_without_noise(make_fold):
     assert np.median(found["gene_ceiling"].values) == pytest.approx(2 / 3, abs=0.02)
     assert found["gene_reliability"].values == pytest.approx(0.4)
     assert {(one.model, one.n_perturbations) for one in found.values()} == {("truth", 24)}
+    cut = np.maximum(found["gene_ceiling"].values, 0).mean()
+    assert cut == pytest.approx(ceilings.genewise_reliability(truth), abs=1e-12)
 
 
 def test_files_of_models_and_truth_join_in_any_order(world, tmp_path):
