@@ -12,6 +12,9 @@ from collections.abc import Callable, Sequence
 
 from vcbench.core.errors import EXIT_BAD_INPUT, EXIT_FAILURE, EXIT_HOST_OUT_OF_MEMORY, VcbError
 
+# Before numpy is imported: on small matrices more threads only wait for each other. The engine's tasks have one, too.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 #: Prefix of the one line a user needs; the pipeline repeats it at the end of a failed run.
 ERROR_PREFIX = "vcb: error: "
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,3 +95,22 @@ def test_wrong_input_is_what_it_was(capsys) -> None:
         raise InputError("wrong", where="here", hint="do this")
 
     assert ended(main, capsys) == (65, "vcb: error: here: wrong | do this\n")
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, 1), ("2", 2)])
+def test_numpy_uses_one_thread_unless_told_otherwise(asked: str | None, expected: int) -> None:
+    """Twice the processor time and no gain otherwise: products of small matrices wait for each other."""
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    code = (
+        "from vcbench.core import cli; import numpy, threadpoolctl;"
+        "print(max(library['num_threads'] for library in threadpoolctl.threadpool_info()))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment | ({"OPENBLAS_NUM_THREADS": asked} if asked else {}),
+        cwd=Path(cli.__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(found.stdout) == expected
