@@ -23,7 +23,7 @@ SUMMARY = (
     "metric", "gene_set", "value", "n", "status", "ci_low", "ci_high", *BASELINES, contract.TECH_DUPLICATE,
     contract.FULL_VS_FULL, "null_mean", "null_low", "null_high", "best_baseline", "difference", "difference_low",
     "difference_high", "p", "p_holm", "verdict", "discriminates", "metric_status", "direction", "title",
-    "n_missing_pred", "n_missing_reference", "best_baseline_value", "model",
+    "n_missing_pred", "n_missing_reference", "best_baseline_value", "value_imputed", "n_genes", "model",
 )  # fmt: skip
 
 #: Tables beside the summary, with the columns the pipeline gives them.
@@ -76,12 +76,16 @@ def compare(
     return {"leaderboard": leaderboard.in_plan_order(board), "contrasts": contrasts}
 
 
+#: Columns of the leaderboard that the summary shows as they are.
+_KEPT = ("value_imputed", "ci_low", "ci_high", "discriminates", "metric_status", "n_missing_pred")
+
+
 def _tests(compared: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[tuple[str, str, str], dict[str, Any]]:
     """Return by model, metric and gene set the interval of the value, and the test against the best baseline."""
     found: dict[tuple[str, str, str], dict[str, Any]] = {}
     imputed = {}
     for row in compared["leaderboard"]:
-        kept = {key: row[key] for key in ("ci_low", "ci_high", "discriminates", "metric_status", "n_missing_pred")}
+        kept = {key: row[key] for key in _KEPT}
         key = (row["model"], row["metric"], row["gene_set"])
         found[key] = {**kept, contract.FULL_VS_FULL: row["ceiling_full"]}
         imputed[key] = row["value_imputed"]
@@ -106,8 +110,8 @@ def summary(
     tests = _tests(compared)
     of = {model: _by_column(rows) for model, rows in tables.items()}
     empty = dict.fromkeys(
-        ("ci_low", "ci_high", contract.FULL_VS_FULL, "difference", "difference_low", "difference_high", "p", "p_holm",
-         "best_baseline_value"),
+        ("value_imputed", "ci_low", "ci_high", contract.FULL_VS_FULL, "difference", "difference_low", "difference_high",
+         "p", "p_holm", "best_baseline_value"),
         np.nan,
     ) | dict.fromkeys(
         ("best_baseline", "verdict", "discriminates", "metric_status", "n_missing_pred", "n_missing_reference"), ""
@@ -122,11 +126,13 @@ def summary(
         }
         for model in own:
             value, n, status = _panel_value(of[model], metric, name, model)
+            n_genes = _genes_behind(of[model].get((model, *key), ()))
             null = [row[10] for row in of[model].get((f"{contract.SHUFFLED_LABELS}:{model}", *key), ())]
             null = [found for found in null if not np.isnan(found)]
             low, high = np.percentile(null, [2.5, 97.5]) if null else (np.nan, np.nan)
             result.append({
-                "metric": metric.id, "gene_set": name, "value": tidy(value), "n": n, "status": status, **references,
+                "metric": metric.id, "gene_set": name, "value": tidy(value), "n": n, "n_genes": n_genes,
+                "status": status, **references,
                 "null_mean": tidy(np.mean(null)) if null else np.nan, "null_low": tidy(low), "null_high": tidy(high),
                 **empty, **tests.get((model, *key), {}),
                 "direction": metric.direction, "title": metric.title, "model": model,
@@ -157,20 +163,44 @@ def _panel_value(
     return float(values[known].mean()) if known.any() else np.nan, int(known.sum()), status
 
 
+def _genes_behind(rows: Sequence[tuple]) -> int:
+    """Return the median number of genes (lower one of two) behind the values of one metric, 0 without a value."""
+    found = sorted(row[11] for row in rows if not np.isnan(row[10]))
+    return found[(len(found) - 1) // 2] if found else 0
+
+
+def _partly(row: Mapping[str, Any]) -> bool:
+    """Return whether the value leaves out what the test against the baselines takes at no skill."""
+    value, imputed = row["value"], row["value_imputed"]
+    return not np.isnan([value, imputed]).any() and not np.isclose(value, imputed, rtol=1e-6, atol=1e-9)
+
+
 def headline(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Metric]) -> str:
-    """Return the headline metrics as a table for the terminal."""
+    """Return the headline metrics as a table for the terminal.
+
+    A value that leaves out what the prediction does not say (perturbations, genes) has a star, and a line below gives
+    the value with these at no skill.
+    """
     columns = ("value", *BASELINES, contract.TECH_DUPLICATE, "null_mean")
     several = len({row["model"] for row in rows}) > 1
+    partly = []
     lines = [["metric", "genes", *(["model"] if several else []), "better", "n", *columns, "best baseline", "verdict"]]
     for row in rows:
         metric = metrics[row["metric"]]
         if row["gene_set"] in metric.headline and not metric.compat:
             numbers = ["-" if np.isnan(row[name]) else f"{row[name]:.3g}" for name in columns]
+            if _partly(row):
+                numbers[0] += "*"
+                of = [row["metric"], row["gene_set"], *([row["model"]] if several else [])]
+                partly.append(f"{' '.join(of)} {row['value_imputed']:.3g}")
             lines.append([
                 row["metric"], row["gene_set"], *([row["model"]] if several else []), row["direction"], str(row["n"]),
                 *numbers, row["best_baseline"] or "-", (row["verdict"] or "-") + _missing(row),
             ])  # fmt: skip
-    return _aligned(lines)
+    note = (
+        "* without what the prediction misses or leaves constant; with that at no skill, as in difference and verdict: "
+    )
+    return _aligned(lines) + (f"\n{note}{', '.join(partly)}" if partly else "")
 
 
 def between(contrasts: Sequence[Mapping[str, Any]], own: Sequence[str], metrics: Mapping[str, Metric]) -> str:

@@ -204,6 +204,32 @@ def test_references_intervals_and_tests_stand_beside_the_value(base):
     assert {"predictions", "train_mean", "no_change", "no_skill", "tech_duplicate", "full_vs_full"} <= set(every.model)
 
 
+def test_genes_in_which_a_prediction_is_constant_are_said(parts, files, base, tmp_path, capsys):
+    """The true profile in ten genes, the training mean in all others: gene by gene perfect, over few genes only."""
+    x, labels = parts["truth"]
+    mean = np.array([x[labels == name].mean(0, dtype=np.float64) for name in TEST])
+    same = np.mean([parts["train"][0][parts["train"][1] == name].mean(0, dtype=np.float64) for name in TRAIN], axis=0)
+    varies = np.arange(20, 30)
+    profile = np.tile(same, (len(TEST), 1))
+    profile[:, varies] = mean[:, varies]
+    save(tmp_path / "few.h5ad", profile, TEST, TEST)
+    out = run(files, tmp_path / "out", predictions=tmp_path / "few.h5ad")
+    printed = capsys.readouterr().out
+    genes = pq.read_table(out / "genes.parquet").to_pandas()
+    eligible = genes[(genes.metric == "gene_reliability") & (genes.value > 0)].gene
+    n = len(set(eligible) & set(np.array(GENES)[varies]))
+    row = summary(out).loc["gw_pearson_wf", "eligible"]
+    assert 0 < n < len(eligible) and row.n_genes == n
+    assert row.value == pytest.approx(1, abs=1e-6)
+    assert row.value_imputed == pytest.approx(n / len(eligible), abs=1e-6)
+    assert "1*" in printed and f"gw_pearson_wf eligible {row.value_imputed:.3g}" in printed.split("\n* ")[1]
+    # a prediction that is defined throughout has no mark, and one value
+    every = summary(base)
+    whole = every[(every.status == "ok") & every.value_imputed.notna()]
+    np.testing.assert_allclose(whole.value, whole.value_imputed, rtol=1e-6)
+    assert len(whole) > 20 and every.loc["gw_pearson_wf", "eligible"].n_genes == len(eligible)
+
+
 def test_variants_of_one_residue_are_one_cluster():
     found = evaluate.clusters(["TP53~R175H", "TP53~R175C", "TP53~R248Q", "KLF1", "KRAS~A11T;G12D", "A~x1y"], None)
     assert found["TP53~R175H"] == found["TP53~R175C"] == "TP53 175"
@@ -233,7 +259,13 @@ def test_missing_and_extra_perturbations_are_counted(files, parts, base, tmp_pat
     ratio = summary(tmp_path / "out").loc["nmse_ctrl", "expr_nt"]
     assert (ratio.n, ratio.status) == (9, "missing_pred")  # the value stands, over the others
     assert (ratio.n_missing_pred, found.n_missing_pred) == (1, 1)
-    assert "(1 not predicted: no skill)" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "(1 not predicted: no skill)" in printed
+    # what differences and verdicts are of: the missing one at no skill, among ten
+    both = summary(tmp_path / "out").loc[[("dpearson_pm", "expr_nt"), ("c_acc", "expr_nt")]]
+    np.testing.assert_allclose(both.value_imputed, (9 * both.value + [0, 0.5]) / 10)
+    assert f"dpearson_pm expr_nt {both.value_imputed.iloc[0]:.3g}" in printed.split("\n* ")[1]
+    assert f"{both.value.iloc[0]:.3g}*" in printed
     assert summary(base).loc["dpearson_pm", "expr_nt"].n == 10
     record = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert (record["missing_perturbations"], record["extra_perturbations"]) == ([TEST[3]], ["TP53~W999C"])
