@@ -140,6 +140,8 @@ def systematic(of: Panel) -> Iterator[Value]:
     average = of.others - of.control_b
     similarity = np.array([cosines(a[None], b[None])[0, 0] for a, b in zip(shift_a, average, strict=True)])
     yield spread("diag_sim_to_average", "ctrl", similarity)
+    known = similarity[~np.isnan(similarity)]
+    yield Value("diag_sim_to_average", "ctrl/mean", float(known.mean()) if len(known) else np.nan, n=len(known))
     centred = of.profile - of.profile.mean(0)
     yield spread("diag_pairwise_cos", "ctrl", _pairs(cosines(shift_a, shift_b)))
     yield spread("diag_pairwise_cos", "pm", _pairs(cosines(centred, centred)))
@@ -211,6 +213,12 @@ def add_truth(bundle: TruthBundle, rows: scoring.Rows) -> None:
     if effects:
         found = sum(p < contract.FDR for p in effects.values())
         values.append(Value("diag_n_etest_sig", "p<0.05", float(found), n=len(effects)))
+    for fold in bundle.folds:
+        if fold.extras.cells is not None:
+            space = fold.extras.cells
+            values.append(
+                Value("diag_mmd_bandwidth", f"fold {fold.fold}", float(space.bandwidth), n=len(space.coordinates))
+            )
     null = bundle.facts.get("control_vs_control")
     if null:
         n = null["n_genes"]

@@ -153,6 +153,43 @@ _LEFT_OUT = """
 | Systema coarse-phenotype ROC-AUC with prototypes from all perturbations | the prototypes contain the perturbation that is judged; `phenotype_auc` has those of training perturbations |
 """
 
+#: What metrics.md of the specification and the literature call what exists here under another name, and what does not.
+_ELSEWHERE = """
+## Baselines and controls under other names
+
+| elsewhere | here |
+|---|---|
+| nearest neighbour in language-model space (`nearest_plm`), kNN regression | model `nearest` on that encoder |
+| `random_embedding` | any model on encoder `random` (Gaussian features); `shuffled` = features of another perturbation |
+| `constant_embedding` | any model on encoder `constant` |
+| perturbed mean, `nonctl-mean` (Systema, over cells) | `train_mean`; `train_mean_cellw` |
+| `as_delta` mean (PerturBench, cell-eval) | `train_mean_delta` |
+| mean baseline of the Virtual Cell Challenge | `ce_mean` |
+| `pb_average` (PerturBench: mean by cell line and treatment) | `train_mean`: a dataset is one cell line |
+| `mean_outcome`, `mean_across_compounds` (Open Problems: over all rows; over the perturbations of a cell line) | `train_mean`, for the same reason |
+| `mean_across_celltypes` (Open Problems: the perturbation in other cell lines) | no baseline: it needs the perturbation itself; `cross_line` is the control that looks there |
+| `zeros` (Open Problems: no change, in signed log p) | `no_change` |
+| `sample` (Open Problems) | `sample_gene_random` |
+| bilinear model of LPP | `linear` |
+| elastic net, random forest, ridge, Gaussian process | `elastic_net`, `random_forest`, `ridge`, `gaussian_process` |
+| `additive`, `matching_mean`, `max_effect`, `sparse_mean`, `position_mean`, `class_mean` | the same names |
+| `ce2_context_mean` (cell-eval2) | a control of the evaluator, no model: it looks at the test perturbations |
+| `shuffled_labels` | `null_mean`, `null_low`, `null_high`; rows `shuffled_labels:<model>` of `scores.parquet` |
+| `control_vs_control`, synonymous variants | `diag_control_vs_control`, `diag_synonymous` |
+| positive controls (`perfect_copy`, `tech_duplicate`, `full_vs_full`, `bootstrap_duplicate`, `interpolated_duplicate`, `cross_line`) | the same names, columns of `ceilings.tsv`; ceilings of errors are in `full_vs_full` and `noise_free`, too |
+"""
+_DEVIATIONS = f"""
+## Where a number is made differently than elsewhere
+
+- **Reliability** of genes and ceilings come from {contract.N_HALF_SPLITS} random halvings, not 20; each is used both ways.
+- **Fewer cells** (`diag_cells`): nested shares of each perturbation's cells (a quarter within a half), drawn once, where others draw a common number of
+  cells 20 times. Perturbations keep their differences in cells, and one draw has no spread.
+- **Systematic variation** (`diag_sim_to_average`) is the median with its quartiles; Systema's *degree*, the mean, stands beside it (`ctrl/mean`).
+- **Predicted values below 0** count as 0 wherever single predicted cells are read: groups `cells`, `lm` and the sets of `vcc`. The means of
+  all other metrics are those of the values as predicted.
+- **Bandwidth of the MMD**: one for each fold, the median distance between its measured cells (`diag_mmd_bandwidth`).
+"""
+
 
 def render(metrics: Mapping[str, Metric], groups: Mapping[str, list[str]], on_request: Mapping[str, str]) -> str:
     """Return the page."""
@@ -172,7 +209,7 @@ def render(metrics: Mapping[str, Metric], groups: Mapping[str, list[str]], on_re
     for title, found in sections:
         note = next((text for name, text in _NOTES.items() if found and found[0].group == name), "")
         text.append(f"\n## {title}\n\n{note}{head}\n" + "\n".join(_row(metric) for metric in found) + "\n")
-    return "".join([*text, _LEFT_OUT])
+    return "".join([*text, _LEFT_OUT, _ELSEWHERE, _DEVIATIONS])
 
 
 def _requested(groups: Mapping[str, str]) -> str:

@@ -17,7 +17,8 @@ TITLE = "What the data and the predictions are like"
 TRUTH = "truth"
 #: References in words.
 REFERENCES = {
-    "ctrl": "against control", "pm": "against the mean of the perturbations", "pm/ctrl": "share of its own",
+    "ctrl": "against control", "ctrl/mean": "against control, mean instead of median",
+    "pm": "against the mean of the perturbations", "pm/ctrl": "share of its own",
     "p<0.05": "share with p < 0.05", "significant": "after correction",
 }  # fmt: skip
 #: Strata in words.
@@ -29,6 +30,8 @@ STRATA = {
 }  # fmt: skip
 #: Diagnostics that count things.
 _COUNTS = ("diag_median_n_de", "diag_synonymous", "diag_n_etest_sig")
+#: Diagnostics of the measurement that stand elsewhere, or in the table only.
+_ELSEWHERE = ("diag_pathway_shift", "diag_pathway_ulm", "diag_cells_tau", "diag_mmd_bandwidth")
 #: Pathways shown; the table has all.
 PATHWAYS = 10
 
@@ -86,7 +89,7 @@ def _data(rows: Sequence[Row], titles: dict[str, dict[str, str]]) -> tuple[str, 
     shown = [
         (name, reference, row)
         for name in titles for (diagnostic, reference), row in found.items()
-        if diagnostic == name and name not in ("diag_pathway_shift", "diag_pathway_ulm", "diag_cells_tau")
+        if diagnostic == name and name not in _ELSEWHERE
     ]  # fmt: skip
     if not shown:
         return None

@@ -71,7 +71,7 @@ def _row(key: tuple[str, ...], entry: Mapping[str, Any], spread: str) -> dict[st
     numbers = {name: tidy(entry.get(name, np.nan)) for name in ("value", "low", "high")}
     return {
         **dict(zip(DIAGNOSTICS[:7], key, strict=True)), **numbers, "n": entry["n"], "n_seeds": entry.get("n_seeds", 1),
-        "spread": spread,
+        "spread": spread if "low" in entry else "none",
     }  # fmt: skip
 
 

@@ -218,6 +218,12 @@ def test_measured_doubles_and_etests_are_facts_of_the_truth(screen, truth):
     p = facts.xs("etest_p", level="metric")
     assert set(p.index) == {*TEST[1], *TEST[2]} and (p.value < 0.05).all()  # every effect of this screen is large
     assert facts.xs("etest_distance", level="metric").value.min() > 0
+    width = table[table.metric == "diag_mmd_bandwidth"].set_index("gene_set").value
+    for fold in truth.folds:
+        cells = fold.extras.cells.coordinates
+        apart = np.linalg.norm(cells[:, None] - cells[None], axis=2)[np.triu_indices(len(cells), 1)]
+        assert width[f"fold {fold.fold}"] == pytest.approx(np.median(apart))
+    assert len(width) == len(truth.folds)
 
 
 def test_distances_have_a_ceiling(screen):

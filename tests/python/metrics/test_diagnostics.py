@@ -61,6 +61,10 @@ def test_known_shared_response(make_fold, rng):
     found = systematic(bundle_of(make_fold(profile)))
     assert found["diag_pairwise_cos", "ctrl"].value == pytest.approx(2 / 3, abs=0.02)
     assert found["diag_sim_to_average", "ctrl"].value == pytest.approx((2 / 3) ** 0.5, abs=0.03)
+    average = [np.delete(profile, i, 0).mean(0) for i in range(k)]
+    own = [a @ b / np.sqrt((a @ a) * (b @ b)) for a, b in zip(profile, average, strict=True)]
+    assert found["diag_sim_to_average", "ctrl/mean"].value == pytest.approx(np.mean(own), abs=1e-12)
+    assert np.isnan(found["diag_sim_to_average", "ctrl/mean"].low)
     assert found["diag_shift_norm", "ctrl"].value == pytest.approx((3 * g) ** 0.5, rel=0.02)
     assert found["diag_shift_norm", "pm"].value == pytest.approx((g * k / (k - 1)) ** 0.5, rel=0.02)
     assert found["diag_effective_rank", "pm"].value == pytest.approx(k - 1, rel=0.03)
