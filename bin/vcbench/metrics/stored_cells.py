@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vcbench.core.blocks import BlockReader
+from vcbench.core.errors import InputError
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
@@ -27,6 +28,20 @@ def columns_of(reader: BlockReader, genes: Sequence[str] | np.ndarray) -> np.nda
     return np.array([position[name] for name in genes], dtype=np.int64)
 
 
+def check_measured(values: sp.csr_matrix, cells: Sequence[str] | np.ndarray, where: str) -> None:
+    """Raise :class:`InputError` unless values (cells, genes) are finite and not negative; it names the first cell."""
+    low, high = values.data.min(initial=0), values.data.max(initial=0)
+    if low >= 0 and high < np.inf:  # false for NaN
+        return
+    infinite = ~np.isfinite(values.data)
+    first = np.flatnonzero(infinite if infinite.any() else values.data < 0)[0]
+    cell = cells[int(np.searchsorted(values.indptr, first, side="right")) - 1]
+    what, found = ("values that are not finite", "NaN or inf") if infinite.any() else (
+        "negative values", f"{values.data[first]:.6g}"
+    )  # fmt: skip
+    raise InputError(what, where=where, found=f"{found} in cell {cell}", expected="log1p expression")
+
+
 @dataclass(frozen=True)
 class StoredCells:
     """The rows of several files as one (cells, genes) :class:`~vcbench.metrics.profiles.Expression`, memory bounded.
@@ -40,11 +55,14 @@ class StoredCells:
     place
         Per file, (rows,) position of each row among all cells: the order in which groups are drawn from, so that the
         order of rows in a file does not matter.
+    checked
+        Whether :meth:`blocks` raises :class:`InputError` for values that no measured cell has.
     """
 
     readers: tuple[BlockReader, ...]
     genes: np.ndarray
     place: tuple[np.ndarray, ...]
+    checked: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -59,6 +77,8 @@ class StoredCells:
         """Yield (positions of cells, their values), file by file in the order of its rows."""
         for reader, place, columns in zip(self.readers, self.place, self._columns, strict=True):
             for start, block in reader.blocks(columns):
+                if self.checked:
+                    check_measured(block, reader.obs.index[start : start + block.shape[0]], f"{reader.path}, X")
                 yield place[start : start + block.shape[0]], block
 
     def take(self, cells: np.ndarray) -> sp.csr_matrix:

@@ -28,7 +28,7 @@ from vcbench.metrics import (
     scoring,
     truth,
 )
-from vcbench.metrics.stored_cells import StoredCells, in_order_of_names
+from vcbench.metrics.stored_cells import StoredCells, check_measured, in_order_of_names
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +114,8 @@ def read_cells(path: Path | str) -> tuple[truth.Cells, str, dict[str, list[str]]
     """Return the cells of a prepared dataset, the cell lines it holds, and the gene lists its input came with.
 
     Up to :data:`VALUES_IN_MEMORY` stored values are kept in memory; the cells of a larger file stay on disk and are
-    read in blocks, so that memory does not grow with them (sums then add up in the order of the file's rows).
+    read in blocks, so that memory does not grow with them (sums then add up in the order of the file's rows). Values
+    that are negative or not finite end in :class:`InputError`: at once, or when their block is read.
     """
     reader = BlockReader(path)
     missing = [column for column in ("perturbation", "control_half") if column not in reader.obs]
@@ -131,12 +132,14 @@ def read_cells(path: Path | str) -> tuple[truth.Cells, str, dict[str, list[str]]
                          hint="make obs names unique")  # fmt: skip
     (place,) = in_order_of_names((reader,), ("",))
     genes = np.asarray(reader.var_names, dtype=object)
-    stored = StoredCells((reader,), genes, (place,))
-    labels, half = np.empty((2, len(place)), dtype=object)
-    for of, column in ((labels, "perturbation"), (half, "control_half")):
-        of[place] = reader.obs[column].astype(str).to_numpy()
+    stored = StoredCells((reader,), genes, (place,), checked=True)
+    labels, half, in_order = np.empty((3, len(place)), dtype=object)
+    for of, column in ((labels, reader.obs["perturbation"]), (half, reader.obs["control_half"]), (in_order, names)):
+        of[place] = column.astype(str).to_numpy()
     small = int(reader.sizes().sum()) <= VALUES_IN_MEMORY
     expression = stored.take(np.arange(len(place))) if small else stored
+    if small:
+        check_measured(expression, in_order, f"{path}, X")
     lines = ";".join(sorted(set(reader.obs["cell_line"].astype(str)))) if "cell_line" in reader.obs else ""
     cells = truth.Cells(expression, labels, half, genes, float(facts["target_sum"]))
     return cells, lines, facts.get("gene_lists")

@@ -376,6 +376,25 @@ def test_evaluate_refuses_classes_that_are_none(screen, item, more, message):
         ]))  # fmt: skip
 
 
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize(("value", "message"), [
+    (np.nan, "values that are not finite.*NaN or inf in cell cell00203"),
+    (np.inf, "values that are not finite.*cell00203"),
+    (-0.5, "negative values.*-0.5 in cell cell00203"),
+])  # fmt: skip
+def test_values_that_no_cell_has_end_the_truth_with_one_line(screen, tmp_path, monkeypatch, value, message, in_memory):
+    folder, data, _, _ = screen
+    if not in_memory:
+        monkeypatch.setattr(truth_cli, "VALUES_IN_MEMORY", 0)
+    wrong, values = data.copy(), data.X.toarray()
+    values[203, 7] = value
+    wrong.X = sp.csr_matrix(values)
+    # the rows of the file are in another order than the names of its cells
+    h5ad.write(wrong[::-1].copy(), tmp_path / "wrong.h5ad", {"target_sum": 400.0})
+    with pytest.raises(InputError, match=rf"wrong.h5ad, X: {message}.*expected log1p expression"):
+        run_truth(folder, tmp_path / "out", "--dataset", str(tmp_path / "wrong.h5ad"), groups=())
+
+
 def test_groups_must_be_in_the_truth(screen, truth_files, tmp_path):
     folder = screen[0]
     plain = run_truth(folder, tmp_path / "plain", groups=("extended",))
