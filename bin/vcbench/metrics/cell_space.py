@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vcbench.core import seeds
-from vcbench.metrics import contract, de, distribution, profiles, vcc
+from vcbench.metrics import contract, count_realism, de, distribution, profiles, vcc
 from vcbench.metrics.comparison import PredictedCells
 from vcbench.metrics.extras import CellTruth, Controls
 
@@ -110,9 +110,10 @@ def predicted(
     cells = cells.copy()
     cells.data = np.maximum(cells.data, 0)
     cells.eliminate_zeros()
-    moments, linear = profiles.collect(
-        cells, [profiles.Wanted(of, k), profiles.Wanted(of, k, profiles.LINEAR, squares=False)]
-    )
+    with_counts = truth.extras.counts is not None
+    wanted = [profiles.Wanted(of, k), profiles.Wanted(of, k, profiles.LINEAR, squares=with_counts)]
+    detections = [profiles.Wanted(of, k, profiles.DETECTED, squares=False)] if with_counts else []
+    moments, linear, *detected = profiles.collect(cells, wanted + detections)
     variance = np.nan_to_num(moments.variance)
     usable = (moments.n >= contract.MIN_CELLS_PROFILE) & (variance > 0).any(axis=1)
     space, controls = truth.extras.cells, truth.extras.controls
@@ -133,7 +134,7 @@ def predicted(
             listed = vcc.lists(cells, of, k, controls, moments.mean, usable)
     return PredictedCells(
         usable, testable, moments.n.astype(np.int64), variance, coordinates, p_adj, log2fc, stat,
-        log_of_mean(linear.mean), listed,
+        log_of_mean(linear.mean), listed, count_realism.of_cells(linear, detected[0]) if detected else None,
     )  # fmt: skip
 
 

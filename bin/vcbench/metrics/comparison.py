@@ -10,6 +10,7 @@ import numpy as np
 
 from vcbench.metrics import contract
 from vcbench.metrics.bundle import FoldTruth
+from vcbench.metrics.extras import Counts
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class PredictedCells:
         (K, G) log of the mean profile.
     listed
         Per perturbation the significant genes of the challenge in their order; None when not asked for.
+    counts
+        Zeros, mean and variance of linear values; None when not asked for.
     """
 
     usable: np.ndarray
@@ -44,6 +47,7 @@ class PredictedCells:
     stat: np.ndarray
     log_of_mean: np.ndarray
     listed: tuple[np.ndarray, ...] | None
+    counts: Counts | None = None
 
 
 @dataclass(frozen=True)

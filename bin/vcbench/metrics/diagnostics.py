@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vcbench.metrics import contract, genewise, ranking, scoring
+from vcbench.metrics import contract, count_realism, genewise, ranking, scoring
 from vcbench.metrics.bundle import FoldTruth, TruthBundle
 from vcbench.metrics.comparison import Comparison, Predicted
 from vcbench.metrics.registry import Metric
@@ -305,6 +305,24 @@ def direction(folds: Sequence[FoldTruth], predictions: Mapping[int, Predicted]) 
         yield Value("diag_direction", name, right[i] / n if n else np.nan, *wilson(right[i], n), n=n)
 
 
+def counts(folds: Sequence[FoldTruth], predictions: Mapping[int, Predicted]) -> Iterator[Value]:
+    """Yield whether predicted cells scatter as measured ones do, over perturbations (7.5, count realism).
+
+    On expressed genes of perturbations whose cells differ; nothing without such cells or the truth for them.
+    """
+    found: dict[tuple[str, str], list[float]] = {}
+    for fold in folds:
+        cells, measured = predictions[fold.fold].cells, fold.extras.counts
+        if cells is None or cells.counts is None or measured is None:
+            continue
+        genes = np.flatnonzero(fold.expressed)
+        for k in np.flatnonzero(cells.usable & _usable(fold, predictions[fold.fold])):
+            for name, value in count_realism.compared(cells.counts, measured, k, genes).items():
+                found.setdefault(name, []).append(value)
+    for (name, reference), values in found.items():
+        yield spread(name, reference, np.array(values))
+
+
 def error_against_cells(folds: Sequence[FoldTruth], predictions: Mapping[int, Predicted]) -> Value:
     """Return the Spearman correlation of the error of a perturbation with its number of cells (7.5, 10.5)."""
     errors, cells = [], []
@@ -420,7 +438,7 @@ def add_prediction(
     add(
         [
             *collapse(folds, predictions), *direction(folds, predictions), error_against_cells(folds, predictions),
-            *calibration(folds, predictions), *pathway_agreement(folds, predictions),
+            *calibration(folds, predictions), *counts(folds, predictions), *pathway_agreement(folds, predictions),
             *down_sampled(folds, predictions, metrics),
         ],
         rows,

@@ -11,7 +11,17 @@ import numpy as np
 
 from vcbench.core import seeds
 from vcbench.core.h5ad import CONTROL
-from vcbench.metrics import cell_space, contract, extras, half_cells, interactions, local_fdr, profiles, vcc
+from vcbench.metrics import (
+    cell_space,
+    contract,
+    count_realism,
+    extras,
+    half_cells,
+    interactions,
+    local_fdr,
+    profiles,
+    vcc,
+)
 from vcbench.metrics.bundle import FoldTruth
 from vcbench.metrics.comparison import Comparison, Predicted, PredictedCells
 
@@ -68,6 +78,7 @@ def add(
                 cells.expression, [np.flatnonzero(code == row) for row in rows], np.flatnonzero(held_out),
                 np.flatnonzero(training), genes, fold.ids, dataset, seed,
             )  # fmt: skip
+            found["counts"] = count_realism.of_groups(cells.expression, [np.flatnonzero(code == row) for row in rows])
         baseline = None
         if extras.VCC in wanted:
             # `ce_mean` of metrics.md 6.1: every training perturbation is one group, and so are the training controls

@@ -48,6 +48,15 @@ class CellTruth:
 
 
 @dataclass(frozen=True)
+class Counts:
+    """Cells of each perturbation gene by gene: (K, G) share of zeros, mean and variance of linear values, float32."""
+
+    zeros: np.ndarray
+    mean: np.ndarray
+    variance: np.ndarray
+
+
+@dataclass(frozen=True)
 class Controls:
     """Control cells against which predicted cells are tested: (C, G) log1p CSR, whether a training one, target sum."""
 
@@ -119,6 +128,7 @@ class Extras:
 
     spread: Spread | None = None
     cells: CellTruth | None = None
+    counts: Counts | None = None
     controls: Controls | None = None
     vcc: VccTruth | None = None
     log_of_mean: LogOfMean | None = None
@@ -129,8 +139,8 @@ class Extras:
 
 
 _KINDS: dict[str, type] = {
-    "spread": Spread, "cells": CellTruth, "vcc": VccTruth, "log_of_mean": LogOfMean, "doubles": Doubles,
-    "classes": Classes,
+    "spread": Spread, "cells": CellTruth, "counts": Counts, "vcc": VccTruth, "log_of_mean": LogOfMean,
+    "doubles": Doubles, "classes": Classes,
 }  # fmt: skip
 
 

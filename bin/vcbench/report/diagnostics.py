@@ -120,6 +120,7 @@ def _predictions(panel: Panel, rows: Sequence[Row], titles: dict[str, dict[str, 
     columns = [
         ("diag_variance_ratio", ""), ("diag_near_train_mean", ""), ("diag_collapse_pearson", ""),
         ("diag_direction", "0.25-0.5"), ("diag_error_vs_cells", ""), ("diag_coverage", "90%"),
+        ("diag_dispersion", "predicted/measured"),
     ]  # fmt: skip
     shown = chosen(panel)
     columns = [

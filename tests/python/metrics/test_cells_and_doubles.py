@@ -162,6 +162,22 @@ def test_a_repeated_profile_scores_as_the_profile(scores):
     np.testing.assert_allclose(one.value, other.value.reindex(one.index), atol=1e-6)
 
 
+def test_only_cells_that_differ_are_compared_with_measured_ones(screen, scores):
+    found = pq.read_table(screen[0] / "scores.parquet").to_pandas().set_index(["metric", "gene_set"])
+    of_counts = found[found.index.isin(["diag_zeros", "diag_mean_variance", "diag_dispersion"], level="metric")]
+    assert set(of_counts.model) == {"emits"}
+    # the model draws its cells as the screen was drawn, with 0.8 of the effect: normalised counts of shallower cells
+    # vary more, by the ratio of the totals
+    _, _, base, shift = screen
+    depth = [(base * np.exp(shift[n])).sum() / (base * np.exp(0.8 * shift[n])).sum() for f in TEST for n in TEST[f]]
+    assert np.median(depth) > 1.1
+    found = of_counts.value["diag_dispersion", "predicted/measured"]
+    assert found == pytest.approx(np.median(depth), rel=0.1)
+    zeros = of_counts.value["diag_zeros"]
+    assert zeros["predicted"] == pytest.approx(zeros["measured"], abs=0.05)
+    assert zeros["r over genes"] > 0.9
+
+
 def test_only_doubles_have_interactions(scores, truth):
     found = scores[(scores.metric == "gi_c1") & (scores.model == "profiles")].set_index("perturbation")
     assert found.status["A+Z"] == "no_single"
@@ -196,7 +212,7 @@ def test_extras_survive_the_file(screen, truth):
         assert fold.extras.cells.coordinates.shape[1] == len(fold.extras.cells.components.T)
         assert len(fold.extras.vcc.listed) == len(fold.ids)
         again = extras.from_uns(extras.to_uns([(fold.fold, fold.extras)]), fold.fold)
-        for name in ("spread", "cells", "vcc", "log_of_mean", "doubles", "classes"):
+        for name in ("spread", "cells", "counts", "vcc", "log_of_mean", "doubles", "classes"):
             one, other = getattr(fold.extras, name), getattr(again, name)
             for part in one.__dataclass_fields__:
                 a, b = getattr(one, part), getattr(other, part)
