@@ -46,6 +46,8 @@ averaged within a perturbation first.
   `expr_nt@fdr0.01_lfc1` = other cuts for what counts as changed; `phenotype@clinvar` = classes by that item of `--known_function` (expressed
   genes without those of all test perturbations); `eligible` = genes whose split-half
   reliability over perturbations is positive. For `c_acc*` `_nt` removes the perturbed genes of all test perturbations.
+- **Gene by gene** the gene-wise metrics (`gw_*`) stand in `genes.parquet`, beside the reliability and the ceiling of each gene: which genes
+  can be predicted at all. In `leaderboard.tsv` their `value` is the mean, `median` and `sd` are over genes.
 - **References never see test cells**: the control mean subtracted from predictions comes from training controls, the one subtracted from the
   truth from held-out controls, the perturbed mean from training perturbations.
 

@@ -68,7 +68,9 @@ def side_of(fold: FoldTruth, seed: int, side: int) -> Side:
     halves = fold.extras.halves
     cells, codes = _taken(halves, _codes(halves, seed, side))
     k = len(fold.ids)
-    found = cell_space.predicted(fold, fold.ids, cells, codes, halves.seed)
+    # nothing is said about how halves scatter
+    of_fold = replace(fold, extras=replace(fold.extras, counts=None))
+    found = cell_space.predicted(of_fold, fold.ids, cells, codes, halves.seed)
     (moments,) = profiles.collect(cells, [profiles.Wanted(codes, k)])
     of_cells = fold.extras
     if of_cells.cells is not None:
