@@ -37,7 +37,8 @@ def read(paths: Iterable[Path]) -> pa.Table:
         tables.append(table.replace_schema_metadata(None))
     if not tables:
         return schema.empty_table()
-    table = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+    table = pa.concat_tables(tables).unify_dictionaries()
+    tables.clear()  # hundreds of megabytes with many configurations
     key = _key(table)
     order = np.argsort(key, kind="stable")
     table = _ordered(table, order)

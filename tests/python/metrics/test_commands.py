@@ -806,6 +806,12 @@ def test_evaluate_scores_any_prediction_beside_the_baselines(files):
     header = json.loads(pq.read_schema(files / "out" / "scores.parquet").metadata[b"vcbench"])
     assert header["n_genes"] == G
     assert header["target_sum"] == pytest.approx(300, rel=1e-5)  # estimated from the cells
+    by_gene = pd.read_parquet(files / "out" / "genes.parquet")
+    assert {"predictions", "train_mean", "truth"} == set(by_gene.model) & {"predictions", "train_mean", "truth"}
+    of_mine = by_gene[(by_gene.model == "predictions") & (by_gene.metric == "gw_nmse")].value.astype(float)
+    board = pd.read_csv(files / "out" / "leaderboard.tsv", sep="\t")
+    mine = board[(board.model == "predictions") & (board.metric == "gw_nmse")].iloc[0]
+    assert [mine.value, mine["median"]] == pytest.approx([of_mine.mean(), of_mine.median()], rel=1e-6)
 
 
 def test_evaluate_uses_common_genes_by_name(files):
