@@ -58,10 +58,12 @@ def fold_of(make_fold, number, rng):
                       np.array([[profile[one == side].mean(0) + rng.normal(0, 0.5, G) for side in (0, 1)]
                                 for one in damaging]))  # fmt: skip
     extras = Extras(
-        Spread(profile - 0.3, profile + 0.4, rng.uniform(0.05, 0.8, (K, G)) * (rng.random((K, G)) < 0.95)), space, None,
-        VccTruth(tuple(rng.choice(G, 20, replace=False) for _ in range(K)),
-                 np.stack([rng.uniform(0, 0.1, K), rng.uniform(0.4, 0.6, K), rng.uniform(1.2, 1.4, K)], 1)),
-        lm, doubles, classes,
+        spread=Spread(
+            profile - 0.3, profile + 0.4, rng.uniform(0.05, 0.8, (K, G)) * (rng.random((K, G)) < 0.95)
+        ),
+        vcc=VccTruth(tuple(rng.choice(G, 20, replace=False) for _ in range(K)),
+                     np.stack([rng.uniform(0, 0.1, K), rng.uniform(0.4, 0.6, K), rng.uniform(1.2, 1.4, K)], 1)),
+        cells=space, log_of_mean=lm, doubles=doubles, classes=classes,
     )  # fmt: skip
     eligible = np.random.default_rng(3).random(G) < 0.7  # the same in every fold
     fold = make_fold(
