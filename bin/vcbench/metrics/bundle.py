@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -365,6 +365,41 @@ def read(path: Path | str, de_path: Path | str) -> TruthBundle:
             extras=extras.from_uns(data.uns.get("extras"), int(number)),
         ))  # fmt: skip
     return TruthBundle(genes, tuple(folds), var["reliability"].to_numpy(), var["eligible"].to_numpy(), facts)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What is changed in each of K perturbations: rows of the DE table, and these as sets and (K, G) arrays.
+
+    `significant` are positions in rank order; `positive` genes are also beyond the fold-change cut; `p_adj` and
+    `log2fc` are NaN where nothing was tested.
+    """
+
+    rows: list[de.DeRow]
+    significant: tuple[np.ndarray, ...]
+    positive: np.ndarray
+    p_adj: np.ndarray
+    log2fc: np.ndarray
+
+
+def labels(
+    fold: int, ids: Sequence[str], enough: np.ndarray, tested: np.ndarray, z: np.ndarray, p: np.ndarray,
+    log2fc: np.ndarray, genes: np.ndarray,
+) -> Labels:  # fmt: skip
+    """Return the labels from (K, G) z, p and log2 fold change, of perturbations with `enough` (K,) cells.
+
+    `tested` are positions of the tested genes on the axis `genes`.
+    """
+    shape = (len(ids), len(genes))
+    found = Labels([], (), np.zeros(shape, dtype=bool), np.full(shape, np.nan), np.full(shape, np.nan))
+    significant = [np.array([], dtype=np.int64)] * len(ids)
+    for k in np.flatnonzero(enough):
+        row = de.test_row(fold, ids[k], tested, z[k], p[k], log2fc[k], genes)
+        found.rows.append(row)
+        significant[k] = select_significant(tested, row.rank)
+        found.positive[k, tested[select_positive(row.p_adj, row.log2fc)]] = True
+        found.p_adj[k, tested], found.log2fc[k, tested] = row.p_adj, row.log2fc
+    return replace(found, significant=tuple(significant))
 
 
 def select_significant(index: np.ndarray, rank: np.ndarray) -> np.ndarray:

@@ -96,7 +96,7 @@ def add_perfect_copy(bundle: TruthBundle, metrics: Mapping[str, Metric], rows: s
         predictions[fold.fold] = Predicted(
             fold.profile, np.zeros_like(fold.profile), known.astype(np.int64), half_cells.whole(fold)
         )
-    scoring.score_combination(bundle, predictions, without_xfit(metrics), rows, 0, nulls=False)
+    scoring.score_combination(bundle, predictions, scoring.without_xfit(metrics), rows, 0, nulls=False)
 
 
 def context_mean(fold: FoldTruth) -> np.ndarray:
@@ -122,15 +122,7 @@ def add_context_mean(bundle: TruthBundle, metrics: Mapping[str, Metric], rows: s
         profile = np.tile(context_mean(fold), (len(fold.ids), 1))
         known = ~np.isnan(profile).any(axis=1)
         predictions[fold.fold] = Predicted(profile, np.zeros_like(profile), known.astype(np.int64))
-    scoring.score_combination(bundle, predictions, without_xfit(metrics), rows, 0, nulls=False)
-
-
-def without_xfit(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
-    """Return the metrics without cross-fitted gene sets: the half that would predict has chosen their genes."""
-    return {
-        name: replace(metric, gene_sets=tuple(s for s in metric.gene_sets if not s.endswith(scoring.XFIT)))
-        for name, metric in metrics.items()
-    }
+    scoring.score_combination(bundle, predictions, scoring.without_xfit(metrics), rows, 0, nulls=False)
 
 
 def interpolated(fold: FoldTruth, side: int) -> Predicted:
@@ -152,17 +144,16 @@ def interpolated(fold: FoldTruth, side: int) -> Predicted:
 
 def add_interpolated(bundle: TruthBundle, metrics: Mapping[str, Metric], rows: scoring.Rows) -> None:
     """Add the interpolated duplicate: each half of the first split predicts the other, the mean of both."""
-    found: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
+    parts = []
     for side in (0, 1):
         part = scoring.Rows(rows.dataset, rows.split, rows.model)
         truths = tuple(scoring.half_truths(fold, 0)[1 - side] for fold in bundle.folds)
         predictions = {fold.fold: interpolated(fold, side) for fold in bundle.folds}
         scoring.score_combination(
-            replace(bundle, folds=truths), predictions, without_xfit(metrics), part, 0, nulls=False
+            replace(bundle, folds=truths), predictions, scoring.without_xfit(metrics), part, 0, nulls=False
         )
-        for row in part.rows:
-            found.setdefault(row[:10], []).append(row)
-    rows.rows += [scoring.averaged(same) for same in found.values()]
+        parts.append(part)
+    rows.rows += scoring.means(parts)
 
 
 def add_bootstrap(bundle: TruthBundle, metrics: Mapping[str, Metric], rows: scoring.Rows) -> None:
@@ -171,9 +162,9 @@ def add_bootstrap(bundle: TruthBundle, metrics: Mapping[str, Metric], rows: scor
     They share cells with the truth: only one sampling variance lies between the two, that of the truth, and no second
     one is subtracted. Optimistic, an upper bound at most; metrics of cells have none.
     """
-    metrics = {name: metric for name, metric in without_xfit(metrics).items() if not metric.cells
+    metrics = {name: metric for name, metric in scoring.without_xfit(metrics).items() if not metric.cells
                and metric.group != extras.VCC and not metric.log_of_mean}  # fmt: skip
-    found: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
+    parts = []
     for draw in range(len(bundle.folds[0].extras.bootstrap)):
         part = scoring.Rows(rows.dataset, rows.split, rows.model)
         predictions = {
@@ -181,9 +172,8 @@ def add_bootstrap(bundle: TruthBundle, metrics: Mapping[str, Metric], rows: scor
             for fold in bundle.folds
         }
         scoring.score_combination(bundle, predictions, metrics, part, 0, nulls=False)
-        for row in part.rows:
-            found.setdefault(row[:10], []).append(row)
-    rows.rows += [scoring.averaged(same) for same in found.values()]
+        parts.append(part)
+    rows.rows += scoring.means(parts)
 
 
 def rows_of(bundle: TruthBundle, metrics: Mapping[str, Metric]) -> list[tuple[Any, ...]]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vcbench.metrics import contract, genewise
-from vcbench.metrics.bundle import FoldTruth, TruthBundle
+from vcbench.metrics import contract, genewise, scoring
+from vcbench.metrics.bundle import TruthBundle
 from vcbench.metrics.comparison import Predicted
 
 if TYPE_CHECKING:
@@ -91,11 +91,11 @@ def of_model(
     true, predicted, number = [], [], []
     for fold in folds:
         p = predictions[fold.fold]
-        use = _usable(fold, at) & (p.n_cells > 0) & ~np.isnan(p.mean[:, at]).any(axis=1)
+        use = scoring.allowed_by(fold, fold.profile[:, at]) & (p.n_cells > 0) & ~np.isnan(p.mean[:, at]).any(axis=1)
         true.append(fold.profile[use][:, at])
         predicted.append(p.mean[use][:, at])
         number.append(np.full(int(use.sum()), fold.fold))
-    whole = [fold.profile[_usable(fold, at)][:, at] for fold in bundle.folds]
+    whole = [fold.profile[scoring.allowed_by(fold, fold.profile[:, at])][:, at] for fold in bundle.folds]
     numbers = np.concatenate([np.full(len(part), f.fold) for part, f in zip(whole, bundle.folds, strict=True)])
     every = np.concatenate(whole)
     t, p, of = np.concatenate(true), np.concatenate(predicted), np.concatenate(number)
@@ -129,7 +129,7 @@ def of_truth(bundle: TruthBundle) -> list[GeneValues]:
     total, noise = np.zeros((2, len(at)))
     n, freedom, varies = 0, 0, np.zeros(len(at), dtype=bool)
     for fold in bundle.folds:
-        use = _usable(fold, at)
+        use = scoring.allowed_by(fold, fold.profile[:, at])
         k = int(use.sum())
         if not k:
             continue
@@ -158,11 +158,6 @@ def of_truth(bundle: TruthBundle) -> list[GeneValues]:
 def _by_name(bundle: TruthBundle, index: np.ndarray) -> np.ndarray:
     """Return positions of genes in the order of their names."""
     return index[np.argsort(bundle.genes[index].astype(str), kind="stable")]
-
-
-def _usable(fold: FoldTruth, at: np.ndarray) -> np.ndarray:
-    """Return (K,) which perturbations the truth allows, as in metrics over perturbations."""
-    return (fold.n_cells >= contract.MIN_CELLS_PROFILE) & ~np.isnan(fold.profile[:, at]).any(axis=1)
 
 
 def schema() -> pa.Schema:

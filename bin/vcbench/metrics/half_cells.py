@@ -97,22 +97,17 @@ def _with_labels(truth: FoldTruth, cells: sp.csr_matrix, codes: np.ndarray) -> F
     halves = truth.extras.halves
     control = truth.extras.controls.expression[halves.held_out]
     enough = truth.n_cells >= contract.MIN_CELLS_DE
-    tested, (k, n_genes) = np.flatnonzero(truth.expressed), truth.profile.shape
+    tested, k = np.flatnonzero(truth.expressed), len(truth.ids)
     groups = np.concatenate([np.where(enough[codes], codes, -2), np.full(control.shape[0], -1)])
     both = sp.vstack([cells, control]).tocsr()
     z, p = de.rank_sum(both, groups, k)
     of_group = np.concatenate([codes, np.full(control.shape[0], k)])
     (linear,) = profiles.collect(both, [profiles.Wanted(of_group, k + 1, profiles.LINEAR, squares=False)])
     change = de.log2_fold_change(linear.mean[:k], linear.mean[k], halves.cells.target_sum)
-    significant = [np.array([], dtype=np.int64)] * k
-    p_adj, log2fc = np.full((2, k, n_genes), np.nan)
-    positive = np.zeros((k, n_genes), dtype=bool)
-    for row in np.flatnonzero(enough):
-        result = de.test_row(truth.fold, truth.ids[row], tested, z[row], p[row], change[row], halves.cells.genes)
-        significant[row] = bundle.select_significant(tested, result.rank)
-        positive[row, tested[bundle.select_positive(result.p_adj, result.log2fc)]] = True
-        p_adj[row, tested], log2fc[row, tested] = result.p_adj, result.log2fc
-    return replace(truth, significant=tuple(significant), positive=positive, p_adj=p_adj, log2fc=log2fc)
+    found = bundle.labels(truth.fold, truth.ids, enough, tested, z, p, change, halves.cells.genes)
+    return replace(
+        truth, significant=found.significant, positive=found.positive, p_adj=found.p_adj, log2fc=found.log2fc
+    )
 
 
 def whole(fold: FoldTruth) -> PredictedCells | None:

@@ -365,7 +365,7 @@ def _add_over_folds(
     for fold in folds:
         p = predictions[fold.fold]
         of_truth, of_prediction = _features(name, fold, p, gene_set, bundle.eligible)
-        usable = _usable(fold, of_truth)
+        usable = allowed_by(fold, of_truth)
         there = (p.n_cells > 0) & ~np.isnan(of_prediction).any(axis=1)
         both = usable & there
         for k, perturbation in enumerate(fold.ids):
@@ -424,7 +424,7 @@ def _features(
     return genewise.features(name, fold, predicted.mean, gene_set, eligible)
 
 
-def _usable(fold: FoldTruth, of_truth: np.ndarray) -> np.ndarray:
+def allowed_by(fold: FoldTruth, of_truth: np.ndarray) -> np.ndarray:
     """Return (K,) which perturbations the truth allows in a metric over perturbations."""
     return (fold.n_cells >= contract.MIN_CELLS_PROFILE) & ~np.isnan(of_truth).any(axis=1)
 
@@ -455,7 +455,7 @@ def _truth_reason(bundle: TruthBundle, metric: Metric, name: str, gene_set: str)
     true, number = [], []
     for fold in bundle.folds:
         of_truth = _features(name, fold, train_mean_prediction(fold), gene_set, bundle.eligible)[0]
-        true.append(of_truth[_usable(fold, of_truth)])
+        true.append(of_truth[allowed_by(fold, of_truth)])
         number.append(np.full(len(true[-1]), fold.fold))
     whole = np.concatenate(true)
     status = function_of(metric)(whole, whole, np.concatenate(number), terms=False).status
@@ -471,7 +471,7 @@ def _lacking(folds: Sequence[FoldTruth]) -> str:
 def _expected(bundle: TruthBundle, name: str, gene_set: str) -> int:
     """Return the number of perturbations the truth allows in a metric over perturbations."""
     return sum(
-        int(_usable(f, _features(name, f, train_mean_prediction(f), gene_set, bundle.eligible)[0]).sum())
+        int(allowed_by(f, _features(name, f, train_mean_prediction(f), gene_set, bundle.eligible)[0]).sum())
         for f in bundle.folds
     )
 
@@ -539,7 +539,7 @@ def add_no_skill(bundle: TruthBundle, metrics: Mapping[str, Metric], rows: Rows)
                 n_genes = of_first[0].shape[1] if of_first else len(bundle.folds[0].expressed)
             allowed = [
                 f.n_cells >= contract.MIN_CELLS_PROFILE if metric.combined else
-                _usable(f, _features(function, f, train_mean_prediction(f), gene_set, bundle.eligible)[0])
+                allowed_by(f, _features(function, f, train_mean_prediction(f), gene_set, bundle.eligible)[0])
                 for f in bundle.folds
             ]  # fmt: skip
             expected = sum(int(found.sum()) for found in allowed)
@@ -651,14 +651,11 @@ def add_tech_duplicate(bundle: TruthBundle, metrics: Mapping[str, Metric], rows:
     Cross-fitted gene sets have none: the half that would predict has chosen the genes. Metrics of cells are of two
     disjoint halves throughout: significant genes of one half against those of the other.
     """
-    metrics = {
-        name: replace(metric, gene_sets=tuple(s for s in metric.gene_sets if not s.endswith(XFIT)))
-        for name, metric in metrics.items()
-    }
+    metrics = without_xfit(metrics)
     of_cells = {name: metric for name, metric in metrics.items() if _on_own_cells(metric)}
     of_profiles = {name: metric for name, metric in metrics.items() if name not in of_cells}
     n_seeds = bundle.folds[0].first_half.shape[0]
-    collected: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
+    parts = []
     for seed in range(n_seeds):
         halves = [half_truths(fold, seed) for fold in bundle.folds]
         sides = [
@@ -677,9 +674,25 @@ def add_tech_duplicate(bundle: TruthBundle, metrics: Mapping[str, Metric], rows:
             truths = tuple(half[true] if side[true] is None else side[true].truth
                            for half, side in zip(halves, sides, strict=True))  # fmt: skip
             score_combination(replace(bundle, folds=truths), predictions, of_cells, part, 0, nulls=False)
-            for row in part.rows:
-                collected.setdefault(row[:10], []).append(row)
-    rows.rows += [averaged(found) for found in collected.values()]
+            parts.append(part)
+    rows.rows += means(parts)
+
+
+def without_xfit(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
+    """Return the metrics without cross-fitted gene sets: the half that would predict has chosen their genes."""
+    return {
+        name: replace(metric, gene_sets=tuple(s for s in metric.gene_sets if not s.endswith(XFIT)))
+        for name, metric in metrics.items()
+    }
+
+
+def means(parts: Iterable[Rows]) -> list[tuple[Any, ...]]:
+    """Return one row for the rows of equal keys in all parts: the mean of their values."""
+    found: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
+    for part in parts:
+        for row in part.rows:
+            found.setdefault(row[: len(KEYS)], []).append(row)
+    return [averaged(same) for same in found.values()]
 
 
 def averaged(found: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:

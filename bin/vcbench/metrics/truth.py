@@ -285,24 +285,12 @@ def build(
         control_share = detections.mean[-1]
         expressed = (seen.mean[0] >= contract.EXPRESSED_SHARE) | (control_share >= contract.EXPRESSED_SHARE)
         tested = np.flatnonzero(expressed)
-        significant, significant_first = [], []
-        positive = np.zeros((len(ids), len(cells.genes)), dtype=bool)
-        p_adj, fold_change = np.full((2, len(ids), len(cells.genes)), np.nan)
-        for k, name in enumerate(ids):
-            test = of[k]
-            significant_first.append(np.array([], dtype=np.int64))
-            if enough and first_halves[0].n[test] >= contract.MIN_CELLS_DE:
-                first = (z_first[test], p_first[test], log2fc_first[test])
-                result = de.test_row(roles.fold, name, tested, *first, cells.genes)
-                significant_first[-1] = bundle.select_significant(tested, result.rank)
-            if not enough or every.n[row[name]] < contract.MIN_CELLS_DE:
-                significant.append(np.array([], dtype=np.int64))
-                continue
-            result = de.test_row(roles.fold, name, tested, z[test], p[test], log2fc[test], cells.genes)
-            de_rows.append(result)
-            significant.append(bundle.select_significant(tested, result.rank))
-            positive[k, tested[bundle.select_positive(result.p_adj, result.log2fc)]] = True
-            p_adj[k, tested], fold_change[k, tested] = result.p_adj, result.log2fc
+        many, many_first = (enough & (n >= contract.MIN_CELLS_DE) for n in (every.n[at], first_halves[0].n[of]))
+        of_all = bundle.labels(roles.fold, ids, many, tested, z[of], p[of], log2fc[of], cells.genes)
+        of_first = bundle.labels(
+            roles.fold, ids, many_first, tested, z_first[of], p_first[of], log2fc_first[of], cells.genes
+        )
+        de_rows += of_all.rows
         halves = np.stack([half.mean[of] for half in first_halves])
         truth = bundle.FoldTruth(
             fold=roles.fold,
@@ -327,12 +315,12 @@ def build(
             weights_shared=weights.shared[of],
             first_half=halves,
             n_first=first_halves[0].n[of].astype(np.int64),
-            significant=tuple(significant),
-            positive=positive,
-            p_adj=p_adj,
-            log2fc=fold_change,
-            significant_first=tuple(significant_first),
-            duplicate_alpha=_alpha(p_half[:, of], tested),
+            significant=of_all.significant,
+            positive=of_all.positive,
+            p_adj=of_all.p_adj,
+            log2fc=of_all.log2fc,
+            significant_first=of_first.significant,
+            duplicate_alpha=_alpha(p_half[:, of], tested) if role == bundle.TEST else None,
             quarter=quarter.mean[of],
             sets=sets,
             cell_mean=every[at].pooled().mean[0],

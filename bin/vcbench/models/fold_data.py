@@ -58,7 +58,7 @@ class FoldData:
         )
         self._expression, self._counts = sp.csr_matrix(data.X), sp.csr_matrix(data.layers["counts"])
         self._table = {row["perturbation"]: row for row in read_tsv(perturbations, ("perturbation", "gene", "pos"))}
-        self._roles = _read_folds(folds)
+        self._roles = read_folds(folds)
         self._check(dataset, perturbations)
 
     def training(self, fold: int, trained_on: str = ALL, seed: int = 0) -> TrainingData:
@@ -146,7 +146,8 @@ class FoldData:
                 )
 
 
-def _read_folds(path: Path) -> dict[int, dict[str, str]]:
+def read_folds(path: Path) -> dict[int, dict[str, str]]:
+    """Return by fold the role of each perturbation; :class:`InputError` for an unknown role or one listed twice."""
     roles: dict[int, dict[str, str]] = {}
     for number, row in enumerate(read_tsv(path, ("perturbation", "fold", "role")), start=2):
         where = f"{path}, line {number}"

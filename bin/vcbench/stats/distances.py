@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from vcbench.core.errors import ModelError
-from vcbench.core.tables import read_tsv
-from vcbench.models.fold_data import read_vectors
+from vcbench.models.fold_data import read_folds, read_vectors
 from vcbench.models.nearest import cosine_distances
 
 log = logging.getLogger(__name__)
 
 #: (dataset, split) -> (encoder, strategy) -> (fold, perturbation) -> distance.
 Distances = dict[tuple[str, str], dict[tuple[str, str], dict[tuple[int, str], float]]]
-Roles = Mapping[int, Mapping[str, list[str]]]
+#: fold -> perturbation -> role.
+Roles = Mapping[int, Mapping[str, str]]
 
 
 def read(encodings: Iterable[Path], folds: Iterable[Path]) -> Distances:
@@ -31,12 +31,12 @@ def read(encodings: Iterable[Path], folds: Iterable[Path]) -> Distances:
     by_dataset: dict[str, dict[str, Roles]] = defaultdict(dict)
     for path in sorted(folds, key=lambda path: path.name):
         dataset, split = path.name.split(".")[:2]
-        by_dataset[dataset][split] = _roles(path)
+        by_dataset[dataset][split] = read_folds(path)
     found: Distances = {}
     for path in sorted(encodings, key=lambda path: path.name):
         dataset = path.name.split(".")[0]
         splits = by_dataset.get(dataset, {})
-        names = sorted({n for of in splits.values() for roles in of.values() for part in roles.values() for n in part})
+        names = sorted({name for of in splits.values() for roles in of.values() for name in roles})
         try:
             vectors = read_vectors(path, names)
         except ModelError as error:
@@ -47,16 +47,12 @@ def read(encodings: Iterable[Path], folds: Iterable[Path]) -> Distances:
         for split, of in splits.items():
             nearest: dict[tuple[int, str], float] = {}
             for fold, roles in of.items():
-                test, train = ([name for name in roles.get(role, ()) if name in row] for role in ("test", "train"))
+                test, train = (
+                    [name for name, its_role in roles.items() if its_role == role and name in row]
+                    for role in ("test", "train")
+                )
                 if test and train:
                     between = cosine_distances(matrix[[row[n] for n in test]], matrix[[row[n] for n in train]])
                     nearest |= {(fold, name): float(d) for name, d in zip(test, between.min(axis=1), strict=True)}
             found.setdefault((dataset, split), {})[vectors.encoder, vectors.strategy] = nearest
     return found
-
-
-def _roles(path: Path) -> Roles:
-    roles: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for row in read_tsv(path, ("perturbation", "fold", "role")):
-        roles[int(row["fold"])][row["role"]].append(row["perturbation"])
-    return roles

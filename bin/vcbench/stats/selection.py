@@ -110,12 +110,13 @@ def rows(
     own = np.zeros(len(models), dtype=bool)  # the reference itself, found again: no contrast
     texts, naive, statuses, missing = [], np.full(len(models), np.nan), [], []
     of_naive: list[tuple[str, str, str]] = []
+    folds = np.unique(panel.folds).tolist()
     for i, model in enumerate(models):
         members = [m for m in candidates[model] if panel.scored[m]]
         # a single candidate needs no choice
         found = {
             fold: (members[0] if len(members) == 1 else chooses.choose(members, fold)) if members else None
-            for fold in np.unique(panel.folds).tolist()
+            for fold in folds
         }
         status = "ok"
         if not members:
@@ -147,14 +148,14 @@ def rows(
     names = (
         named(panel.plan[reference].of, "reference_") if reference is not None else named(("", "", ""), "reference_")
     )
-    result = []
+    result, n_validation = [], chooses.n(folds)
     for i, model in enumerate(models):
         row = {
             "dataset": panel.dataset, "split": panel.split, "metric": metric.id, "gene_set": gene_set, "model": model,
             "interval": ci.method[i], "n": int((~np.isnan(top[i])).sum()), "n_clusters": int(ci.n_clusters[i]),
             "n_configurations": len(candidates[model]), "chosen": texts[i],
             "chosen_by": chooses.by if statuses[i] == "ok" and len(candidates[model]) > 1 else "",
-            "n_validation": chooses.n(np.unique(panel.folds).tolist()), "naive_encoder": of_naive[i][1],
+            "n_validation": n_validation, "naive_encoder": of_naive[i][1],
             "naive_strategy": of_naive[i][2], "status": statuses[i], "n_missing_pred": missing[i],
             "n_missing_reference": 0 if reference is None else int(series.missing[reference][~np.isnan(top[i])].sum()),
             **names, **tidied(numbers, i),
